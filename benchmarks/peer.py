@@ -1,0 +1,93 @@
+"""The same BERT in `transformers`: its configuration, and our weights under its names."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from hanformer.config import ModelConfig
+from hanformer.errors import UserError
+from hanformer.models.transformer import Transformer
+
+try:
+    from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel
+except ImportError:
+    raise SystemExit("this benchmark needs transformers: pip install 'hanformer[bench]'") from None
+
+#: Our part of a name -> that of transformers, applied in this order.
+NAMES = (
+    ("embeddings.token.", "bert.embeddings.word_embeddings."),
+    ("embeddings.segment.", "bert.embeddings.token_type_embeddings."),
+    ("embeddings.position.", "bert.embeddings.position_embeddings."),
+    ("embeddings.norm.", "bert.embeddings.LayerNorm."),
+    ("lm_head.transform.", "cls.predictions.transform.dense."),
+    ("lm_head.norm.", "cls.predictions.transform.LayerNorm."),
+    ("lm_head.bias", "cls.predictions.bias"),
+    ("blocks.", "bert.encoder.layer."),
+    (".attention.output.", ".attention.output.dense."),
+    (".attention_norm.", ".attention.output.LayerNorm."),
+    (".attention.query.", ".attention.self.query."),
+    (".attention.key.", ".attention.self.key."),
+    (".attention.value.", ".attention.self.value."),
+    (".feedforward.expand.", ".intermediate.dense."),
+    (".feedforward.contract.", ".output.dense."),
+    (".feedforward_norm.", ".output.LayerNorm."),
+)
+
+
+def peer_name(name: str) -> str:
+    """The name that transformers gives to our parameter. 参数在 transformers 中的名称。"""
+    for own, theirs in NAMES:
+        name = name.replace(own, theirs)
+    return name
+
+
+def build_peer(model: Transformer) -> nn.Module:
+    """A BertForMaskedLM (encoder) or BertLMHeadModel (lm) with a copy of our weights, SDPA attention, no dropout.
+
+    构建权重相同的 transformers 模型。
+
+    Raises UserError for choices that this architecture does not have, or a parameter without a counterpart.
+    """
+    config = model.config
+    if (config.norm_place, config.position) != ("post", "learned") or config.application == "unilm":
+        raise UserError("the peer is a post-norm BERT with learned positions, an encoder or a language model")
+    theirs = BertForMaskedLM if config.application == "encoder" else BertLMHeadModel
+    peer: nn.Module = theirs(peer_config(config)).to(next(model.parameters()).dtype)
+    own = {peer_name(name): value.clone() for name, value in model.state_dict().items()}
+    own["cls.predictions.decoder.weight"] = own["bert.embeddings.word_embeddings.weight"]
+    own["cls.predictions.decoder.bias"] = own["cls.predictions.bias"]
+    peer.load_state_dict(own, strict=True)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    if count != sum(parameter.numel() for parameter in peer.parameters()):
+        raise UserError("the two models differ in their number of parameters")
+    return peer.eval()
+
+
+def peer_config(config: ModelConfig) -> BertConfig:
+    """Our sizes and choices as transformers writes them. 转为 transformers 的配置。"""
+    activations = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
+    return BertConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.attention_heads,
+        intermediate_size=config.intermediate_size,
+        max_position_embeddings=config.max_positions,
+        type_vocab_size=config.segment_vocab_size,
+        hidden_act=activations[config.activation],
+        hidden_dropout_prob=config.dropout,
+        attention_probs_dropout_prob=config.attention_dropout,
+        layer_norm_eps=config.norm_epsilon,
+        pad_token_id=config.pad_id,
+        is_decoder=config.application == "lm",
+        use_cache=config.application == "lm",
+        attn_implementation="sdpa",
+    )
+
+
+def skewed_lengths(count: int, seed: int) -> list[int]:
+    """Log-normal lengths cut to 5..128, mean about 32: how long Chinese sentences are. 对数正态长度。"""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.exp(torch.randn(count, generator=generator) * 0.65 + 3.25)
+    return [int(length) for length in drawn.clamp(5, 128).round()]

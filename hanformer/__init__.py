@@ -1,0 +1,28 @@
+"""Hanformer: a small, exact, fast toolkit for Chinese Transformers.
+
+Hanformer：小巧、精确、快速的中文 Transformer 工具箱。
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public name -> module that holds it; loaded when first used, so that `import hanformer` stays light.
+_PUBLIC = {
+    "ModelConfig": "hanformer.config",
+    "UserError": "hanformer.errors",
+    "build": "hanformer.models",
+    "load": "hanformer.models",
+    "save": "hanformer.models",
+}
+
+__all__ = ["ModelConfig", "UserError", "__version__", "build", "load", "save"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'hanformer' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

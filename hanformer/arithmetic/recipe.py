@@ -1,0 +1,184 @@
+"""Recipes: all choices of a training run in one record, with the presets that were measured."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from hanformer.arithmetic.layouts import Noise
+from hanformer.arithmetic.raw_layout import RawOptions
+from hanformer.arithmetic.slot_layout import SlotOptions
+from hanformer.errors import UserError
+from hanformer.train.options import TrainOptions
+from hanformer.weights.atomic import write_text
+
+RUN_FILE = "run.toml"
+RUN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The shape of the Transformer that is trained from scratch. 从头训练的模型尺寸。"""
+
+    hidden_size: int = 192
+    layers: int = 3
+    attention_heads: int = 6
+    intermediate_size: int = 768
+    norm_place: str = "pre"
+    position: str = "rotary"
+    activation: str = "relu"
+    dropout: float = 0.1
+    attention_dropout: float = 0.0
+    initial_deviation: float = 0.05
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All choices of one run of the main job.
+
+    主任务一次训练的全部选择。
+
+    `layout` is slots or raw; `noise` varies sources; `optimizer` is adamw or muon; `token_budget` the most
+    tokens of a batch; `valid` the number of problems held out of training to choose by; `generated` the number
+    of generated training problems (data = generated); `label_smoothing` a share of probability.
+    """
+
+    layout: str = "slots"
+    slots: SlotOptions = field(default_factory=SlotOptions)
+    raw: RawOptions = field(default_factory=RawOptions)
+    sizes: Sizes = field(default_factory=Sizes)
+    train: TrainOptions = field(default_factory=lambda: TrainOptions(epochs=40))
+    noise: Noise = field(default_factory=Noise)
+    optimizer: str = "muon"
+    token_budget: int = 2048
+    valid: int = 500
+    generated: int = 20000
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.layout not in ("slots", "raw"):
+            raise UserError(f"layout: expected slots or raw, got {self.layout!r}")
+
+    def changed(self, assignments: Mapping[str, str]) -> Recipe:
+        """A copy with fields set by dotted name, as `--set train.learning_rate=5e-4` gives them.
+
+        按“名称=值”修改配方，名称与类型都会检查。
+
+        Raises UserError for an unknown name or a value of another type.
+        """
+        recipe = self
+        for name, text in assignments.items():
+            recipe = _assign(recipe, name, name.split("."), text)
+        return recipe
+
+
+def _assign(record: Any, name: str, path: list[str], text: str) -> Any:
+    values = asdict(record)
+    if path[0] not in values:
+        raise UserError(f"--set {name}: unknown name {path[0]!r}; there are {', '.join(sorted(values))}")
+    current = getattr(record, path[0])
+    if len(path) > 1:
+        return replace(record, **{path[0]: _assign(current, name, path[1:], text)})
+    return replace(record, **{path[0]: _read(name, text, current)})
+
+
+def _read(name: str, text: str, current: Any) -> Any:
+    """The text as a value of the type that the field holds; a field that holds None takes a number."""
+    try:
+        if text.lower() in ("none", "null"):
+            return None
+        if isinstance(current, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(current, tuple):
+            return tuple(type(current[0])(part) for part in text.split(","))
+        if isinstance(current, str):
+            return text
+        if isinstance(current, float):
+            return float(text)
+        return int(text) if isinstance(current, int) or text.isdigit() else float(text)
+    except (KeyError, ValueError, IndexError):
+        expected = type(current).__name__ if current is not None else "number"
+        raise UserError(f"--set {name}: expected {expected} like {current!r}, got {text!r}") from None
+
+
+#: What both presets share: checkpoints are chosen by validation accuracy, weights are averaged.
+_TRAIN = TrainOptions(
+    epochs=40,
+    learning_rate=2e-3,
+    schedule="linear",
+    warm_up=300,
+    betas=(0.9, 0.98),
+    weight_decay=0.01,
+    average="ema",
+    average_decay=0.998,
+    best_by="accuracy",
+    higher_is_better=True,
+)
+#: Two to three minutes of training on two CPU cores, for `make demo`.
+DEMO = Recipe(
+    sizes=Sizes(hidden_size=128, layers=3, attention_heads=4, intermediate_size=512),
+    train=replace(_TRAIN, epochs=6, warm_up=100, average_decay=0.99),
+    noise=Noise(piece_dropout=0.0, mask=0.0),
+    generated=12000,
+    valid=300,
+)
+#: The default of `hanformer train arithmetic`.
+DEFAULT = Recipe(train=_TRAIN)
+RECIPES = {"demo": DEMO, "default": DEFAULT}
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What run.toml says: the task, where the data came from, the recipe, and the machine.
+
+    run.toml 的内容：任务、数据来源、配方与机器。
+    """
+
+    data: str
+    recipe: Recipe
+    task: str = "arithmetic"
+    version: int = RUN_VERSION
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def write_description(folder: Path, description: RunDescription) -> None:
+    """Writes run.toml. 写入 run.toml。"""
+    write_text(folder / RUN_FILE, tomli_w.dumps(_plain(asdict(description))))
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The values of run.toml; raises UserError where it is missing, broken or of another version.
+
+    读取 run.toml。
+    """
+    path = folder / RUN_FILE
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder}: not a run folder ({RUN_FILE} is missing); train one with `hanformer train`"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); the run folder is incomplete") from None
+    if values.get("version") != RUN_VERSION:
+        raise UserError(
+            f"{path}: expected a run of version {RUN_VERSION}, got {values.get('version')}; "
+            "use the version of Hanformer that wrote it, or train again"
+        )
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """Values that TOML can write: fractions as text, None left out."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, (Fraction, Path)) else value

@@ -1,0 +1,255 @@
+"""Training the main job: from problems to a run folder that solves them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import nn
+
+from hanformer.arithmetic.data_sets import DataSet
+from hanformer.arithmetic.evaluation import evaluate
+from hanformer.arithmetic.layouts import LAYOUT_FILE, Noise, ProblemLayout, Reading
+from hanformer.arithmetic.raw_layout import RawLayout
+from hanformer.arithmetic.recipe import RUN_FILE, Recipe, RunDescription, read_description, write_description
+from hanformer.arithmetic.records import Problem
+from hanformer.arithmetic.slot_layout import SlotLayout
+from hanformer.arithmetic.solver import LONGEST_TARGET, Solver
+from hanformer.config import ModelConfig
+from hanformer.data.batches import TokenBudgetBatches
+from hanformer.data.sequences import Pair, SequenceBatch, join_pairs
+from hanformer.errors import UserError
+from hanformer.models import Transformer, build, load
+from hanformer.models.store import write_config
+from hanformer.runtime import describe_machine, seed_everything
+from hanformer.text.wordpiece import WordPieceTokenizer
+from hanformer.train.history import History
+from hanformer.train.optimizer import rule_named
+from hanformer.train.progress import Reporter
+from hanformer.train.sequence import predict_targets
+from hanformer.train.trainer import Trainer
+
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A training problem, read and written. 一个训练样本。"""
+
+    problem: Problem
+    reading: Reading
+    target: tuple[int, ...]
+
+    @property
+    def pair(self) -> Pair:
+        """Source and target as they are."""
+        return Pair(self.reading.source, self.target)
+
+
+def prepare(layout: ProblemLayout, problems: Sequence[Problem]) -> list[Example]:
+    """Reads and writes every problem; those without a target in this layout are left out.
+
+    把题目转为训练样本；无法表达的题不参与训练。
+    """
+    readings = [_read(layout, problem) for problem in problems]
+    readable = [(p, r) for p, r in zip(problems, readings, strict=True) if r is not None]
+    targets = layout.write_all([p for p, _ in readable], [r for _, r in readable])
+    return [
+        Example(problem, reading, target)
+        for (problem, reading), target in zip(readable, targets, strict=True)
+        if target is not None and len(target) <= LONGEST_TARGET
+    ]
+
+
+class _Collate:
+    """Joins examples to a batch; sources vary by chance where the recipe asks for it."""
+
+    def __init__(self, layout: ProblemLayout, examples: Sequence[Example], noise: Noise) -> None:
+        self.layout, self.examples, self.noise = layout, examples, noise
+
+    def __call__(self, indices: Sequence[int], random: Random) -> SequenceBatch:
+        return join_pairs([self._pair(self.examples[index], random) for index in indices])
+
+    def _pair(self, example: Example, random: Random) -> Pair:
+        if not (self.noise.piece_dropout or self.noise.mask):
+            return example.pair
+        return Pair(self.layout.vary(example.problem, example.reading, self.noise, random), example.target)
+
+
+def _read(layout: ProblemLayout, problem: Problem) -> Reading | None:
+    try:
+        return layout.read(problem.text)
+    except UserError:
+        return None
+
+
+def make_layout(recipe: Recipe, problems: Sequence[Problem], start_from: Path | None = None) -> ProblemLayout:
+    """The layout of a recipe, its vocabulary learned from the problems, or taken from a pretrained model.
+
+    按配方建立布局；词表由训练题学习，或取自预训练模型。
+    """
+    if start_from is not None:
+        if recipe.layout != "raw":
+            raise UserError("a pretrained model reads plain text: use --set layout=raw with --start-from")
+        return RawLayout(WordPieceTokenizer.load(start_from), recipe.raw)
+    if recipe.layout == "raw":
+        return RawLayout.fit(problems, recipe.raw)
+    return SlotLayout.fit(problems, recipe.slots)
+
+
+def make_model(recipe: Recipe, layout: ProblemLayout, start_from: Path | None = None) -> Transformer:
+    """A new UniLM model of the recipe's sizes, or a pretrained one put to that use.
+
+    新建 UniLM 模型，或将预训练模型用作 UniLM。
+    """
+    if start_from is not None:
+        return load(start_from, application="unilm", heads=("lm",))
+    sizes = asdict(recipe.sizes)
+    config = ModelConfig(vocab_size=layout.vocabulary_size, application="unilm", max_positions=1536, **sizes)
+    return build(config, heads=("lm",))
+
+
+def train(
+    recipe: Recipe,
+    data: DataSet,
+    run_folder: str | Path,
+    *,
+    device: torch.device | None = None,
+    reporter: Reporter | None = None,
+    resume: bool = False,
+    start_from: str | Path | None = None,
+) -> History:
+    """Trains by a recipe into a run folder; `resume` goes on with a run that was cut.
+
+    按配方训练并写入运行目录；resume 可继续被中断的训练。
+
+    The folder then holds run.toml, history.jsonl, best/ (a model folder) and last/ (the state to resume from).
+    Raises UserError for unusable data, a folder that already holds a run, and whatever cannot be written.
+    """
+    folder = Path(run_folder)
+    origin = None if start_from is None else Path(start_from)
+    seed_everything(recipe.train.seed)
+    layout = _saved_layout(folder) if resume else None
+    if layout is None:
+        layout = make_layout(recipe, data.train, origin)
+    examples = prepare(layout, data.train)
+    if not examples:
+        raise UserError(f"{data.source}: no training problem can be expressed in the {recipe.layout} layout")
+    model = make_model(recipe, layout, origin).to(device or torch.device("cpu"))
+    source = TokenBudgetBatches(
+        [example.pair.length for example in examples],
+        recipe.token_budget,
+        _Collate(layout, examples, recipe.noise),
+        seed=recipe.train.seed,
+    )
+    trainer: Trainer[SequenceBatch] = Trainer(
+        model,
+        predict_targets(recipe.label_smoothing),
+        source,
+        recipe.train,
+        validate=_validation(layout, data.valid) if data.valid else None,
+        run_folder=folder,
+        reporter=reporter,
+        size_of=lambda batch: batch.layout.total,
+        optimizer=rule_named(recipe.optimizer),
+        accompany=_accompany(model, layout),
+    )
+    if not resume and (folder / "last").exists():
+        raise UserError(
+            f"{folder} already holds a run: add --resume to go on with it, or choose another folder"
+        )
+    layout.save(folder)
+    write_description(folder, _describe(recipe, data, len(examples), model))
+    return trainer.fit(resume=resume)
+
+
+def _accompany(model: Transformer, layout: ProblemLayout) -> Callable[[Path], None]:
+    def accompany(folder: Path) -> None:
+        write_config(model, folder)
+        layout.save(folder)
+
+    return accompany
+
+
+def _validation(
+    layout: ProblemLayout, problems: Sequence[Problem]
+) -> Callable[[nn.Module], Mapping[str, float]]:
+    def validate(model: nn.Module) -> Mapping[str, float]:
+        assert isinstance(model, Transformer)
+        return {"accuracy": evaluate(Solver(model, layout, beams=1), problems).score.accuracy}
+
+    return validate
+
+
+def _describe(recipe: Recipe, data: DataSet, examples: int, model: Transformer) -> RunDescription:
+    counts = {
+        "training_problems": examples,
+        "inexpressible": len(data.train) - examples,
+        "validation_problems": len(data.valid),
+        "dropped_by_cleaning": data.dropped,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+    return RunDescription(data.source, recipe, machine=asdict(describe_machine()), counts=counts)
+
+
+def _saved_layout(folder: Path) -> ProblemLayout | None:
+    return load_layout(folder) if (folder / LAYOUT_FILE).exists() else None
+
+
+def load_layout(folder: Path) -> ProblemLayout:
+    """The layout that `save` wrote into a folder; raises UserError for what is missing or foreign.
+
+    读取保存的布局。
+    """
+    path = folder / LAYOUT_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        name, options = values["name"], dict(values["options"])
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; the run folder is incomplete") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); the run folder is incomplete") from None
+    if name == SlotLayout.name:
+        return SlotLayout.load(folder, options)
+    if name == RawLayout.name:
+        return RawLayout.load(folder, options)
+    raise UserError(f"{path}: expected the layout slots or raw, got {name!r}")
+
+
+def discard_run(folder: Path) -> None:
+    """Removes an earlier run, if the folder is one; raises UserError for a folder with other contents.
+
+    删除已有的运行目录；若文件夹不是运行目录则拒绝。
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / RUN_FILE).exists()):
+        raise UserError(f"{folder}: exists and is no run folder; choose another place with --out")
+    shutil.rmtree(folder)
+
+
+def load_solver(run_folder: str | Path, *, beams: int = 3, device: str = "cpu") -> Solver:
+    """The solver of a finished run: `load_solver("runs/demo").solve("题目")`.
+
+    打开训练好的运行目录用于解题。
+
+    Raises UserError for a folder that is no run, or is incomplete or of another version.
+    """
+    folder = Path(run_folder)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: no such run folder; train one with `hanformer train arithmetic --out {folder}`"
+        )
+    description = read_description(folder)
+    if description.get("task") != "arithmetic":
+        raise UserError(f"{folder}: this run is of the task {description.get('task')!r}, not arithmetic")
+    if not (folder / BEST).is_dir():
+        raise UserError(
+            f"{folder}: there is no best checkpoint yet; let the training reach its first validation"
+        )
+    return Solver(load(folder / BEST, device=device), load_layout(folder / BEST), beams=beams)

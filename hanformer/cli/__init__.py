@@ -1,0 +1,44 @@
+"""The command `hanformer`: one file a verb."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from hanformer.cli import data, demo, evaluate, predict, train
+from hanformer.errors import UserError
+
+app = typer.Typer(
+    name="hanformer",
+    help="A small, exact, fast toolkit for Chinese Transformers. 小巧、精确、快速的中文 Transformer 工具箱。",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(train.app, name="train")
+app.add_typer(data.app, name="data")
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("solve", help="The same as `predict`, for word problems. 解应用题（同 predict）。")(
+    predict.predict
+)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Runs a command; a user's mistake is one line on standard error and exit code 2.
+
+    命令行入口；使用者的错误只输出一行，退出码为 2。
+    """
+    try:
+        app()
+    except UserError as error:
+        print(f"hanformer: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("hanformer: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone (a pager, head); there is nobody left to tell.
+        sys.exit(0)

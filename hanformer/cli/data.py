@@ -1,0 +1,60 @@
+"""`hanformer data`: look at data before training on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Look at data sets. 查看数据集。", no_args_is_help=True)
+
+
+@app.callback()
+def verbs() -> None:
+    """Look at data sets. 查看数据集。"""
+
+
+@app.command("check")
+def check(
+    path: Annotated[Path, typer.Argument(help="A published Math23K or Ape210k file. 数据文件。")],
+) -> None:
+    """Count the usable problems of a file, and list each dropped row with its reason.
+
+    统计可用题目数，并列出每一条被剔除的数据及原因。
+    """
+    from hanformer.arithmetic.cleaning import clean_all
+    from hanformer.arithmetic.records import read_problems
+
+    problems = read_problems(path)
+    cleaning = clean_all(problems)
+    for dropped in cleaning.dropped:
+        typer.echo(f"dropped {dropped.id}: {dropped.reason}: {dropped.row.equation} -> {dropped.row.answer}")
+    typer.echo(
+        f"{path}: kept {len(cleaning.originals):,} of {len(problems):,} problems, dropped {len(cleaning.dropped)}"
+    )
+
+
+@app.command("generate")
+def generate(
+    count: Annotated[int, typer.Argument(min=1, help="How many problems. 题目数量。")] = 10,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same problems. 随机种子。")] = 0,
+    split: Annotated[
+        str, typer.Option(help="train, unseen_numbers or unseen_wordings. 题目划分。")
+    ] = "train",
+) -> None:
+    """Print problems of the embedded generator as JSON lines.
+
+    以 JSON 行输出内置生成器的题目。
+    """
+    import json
+    from dataclasses import asdict
+
+    from hanformer.arithmetic.generated import generate as draw
+    from hanformer.errors import UserError
+
+    splits = ("train", "unseen_numbers", "unseen_wordings")
+    if split not in splits:
+        raise UserError(f"--split: expected one of {', '.join(splits)}, got {split!r}")
+    for problem in draw(count, seed, split):  # type: ignore[arg-type]
+        typer.echo(json.dumps(asdict(problem), ensure_ascii=False))

@@ -1,0 +1,1 @@
+"""Attention mechanisms, one file each, and the cache that decoding needs."""

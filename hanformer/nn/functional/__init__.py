@@ -1,0 +1,1 @@
+"""The ground: visibility rules, attention kernels, positions, activations, packing."""

@@ -1,0 +1,103 @@
+"""The one room that knows attention kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from hanformer.nn.functional.visibility import Group, Visibility
+
+#: Normalises logits [..., Q, K] whose hidden entries are -inf.
+Normaliser = Callable[[Tensor], Tensor]
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Softmax over keys, at least in float32; a row with nothing visible gives zeros, not NaN.
+
+    对键做 softmax（至少用 float32）；一个键都看不见的行输出零而不是 NaN。
+    """
+    weights = torch.softmax(logits, dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    return weights.masked_fill(logits.isneginf().all(-1, keepdim=True), 0.0).to(logits.dtype)
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    visibility: Visibility,
+    *,
+    scale: float,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Softmax attention over a packed batch: out_i = Σ_j softmax_j(scale · q_i·k_j) v_j over visible j.
+
+    打包批次上的 softmax 注意力。
+
+    Shapes: `query` [Nq, H, D], `key` [Nk, H, D], `value` [Nk, H, D']; result [Nq, H, D']. Rows never look at
+    other rows. `dropout` is the rate on attention weights (0 outside training). Equal to `attend_explicit`.
+    """
+    queries, keys = (plan.query for plan in visibility.plans), [plan.key for plan in visibility.plans]
+    pieces = zip(_pieces(query, queries), _pieces(key, keys), _pieces(value, keys), strict=True)
+    parts = []
+    for plan, (own_query, own_key, own_value) in zip(visibility.plans, pieces, strict=True):
+        mixed = functional.scaled_dot_product_attention(
+            plan.query.gather(own_query),
+            plan.key.gather(own_key),
+            plan.key.gather(own_value),
+            attn_mask=plan.mask,
+            dropout_p=dropout,
+            is_causal=plan.causal,
+            scale=scale,
+        )
+        parts.append(plan.query.scatter(mixed))
+    if not parts:
+        return query.new_zeros(*query.shape[:-1], value.shape[-1])
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _pieces(packed: Tensor, groups: Iterable[Group]) -> tuple[Tensor, ...]:
+    """The tokens of each group, as views made by one split.
+
+    Its gradient is one concatenation; that of a slice is as large as the whole batch, once for every group.
+    """
+    sizes, end = [], 0
+    for group in groups:
+        sizes += [group.tokens.start - end, group.tokens.stop - group.tokens.start]
+        end = group.tokens.stop
+    return packed.split([*sizes, len(packed) - end])[1::2]
+
+
+def attend_explicit(
+    logits: Tensor,
+    value: Tensor,
+    visible: Tensor,
+    normalise: Normaliser = softmax,
+    value_bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Attention from given logits, step by step: the naive oracle, and the path of kinds that need the scores.
+
+    由给定的 logits 逐步计算注意力：朴素定义，也供需要注意力矩阵的机制使用。
+
+    Shapes: `logits` [B, H, Q, K], `value` [B, H, K, D], `visible` bool broadcastable to [B, H, Q, K],
+    `value_bias` [Q, K, D] added to the values a query sees, or None. Returns ([B, H, Q, D], weights [B, H, Q, K]).
+    """
+    weights = normalise(logits.masked_fill(~visible, float("-inf")))
+    mixed = weights @ value
+    if value_bias is not None:
+        mixed = mixed + torch.einsum("bhqk,qkd->bhqd", weights, value_bias)
+    return mixed, weights
+
+
+@contextmanager
+def differentiable_twice() -> Iterator[None]:
+    """Inside, attention runs on a kernel that has a second derivative (the CPU's default has none).
+
+    在此上下文中，注意力使用二次可微的实现（供梯度惩罚等使用）。
+    """
+    with sdpa_kernel(SDPBackend.MATH):
+        yield

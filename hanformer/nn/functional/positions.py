@@ -1,0 +1,68 @@
+"""Positions as functions: sinusoidal tables and rotary turns.
+
+位置编码：正弦表与旋转变换。
+
+Source: Vaswani et al. 2017; Su et al. 2021, arXiv 2104.09864; kexue.fm/archives/8231 and 8265.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hanformer.errors import UserError
+
+BASE = 10000.0
+
+
+def frequencies(size: int, base: float = BASE, device: torch.device | None = None) -> Tensor:
+    """θ_i = base^(−2i/size) for i < size/2, in radians a position: float64 [size / 2].
+
+    各维的角频率。
+
+    Raises UserError for an odd size.
+    """
+    if size % 2:
+        raise UserError(f"positions turn pairs of channels: expected an even size, got {size}")
+    pair = torch.arange(size // 2, dtype=torch.float64, device=device)
+    return base ** (-2 * pair / size)
+
+
+def sinusoidal(
+    positions: Tensor, size: int, base: float = BASE, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """The sinusoidal code, interleaved: p[2i] = sin(m·θ_i), p[2i+1] = cos(m·θ_i).
+
+    正弦位置编码，sin 与 cos 交错排列。
+
+    It solves ⟨p_m, p_n⟩ = Σ_i cos((m − n)θ_i): the inner product knows the distance alone.
+    Shapes: `positions` [...] to [..., size]. Angles are computed in float64 and rounded once.
+    Source: kexue.fm/archives/8231.
+    """
+    angles = positions.to(torch.float64)[..., None] * frequencies(size, base, positions.device)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2).to(dtype)
+
+
+def rotary_table(
+    positions: Tensor, size: int, base: float = BASE, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """cos and sin of every turn: [..., 2, size / 2], computed in float64 and rounded once.
+
+    旋转位置编码所需的 cos 与 sin。
+    """
+    angles = positions.to(torch.float64)[..., None] * frequencies(size, base, positions.device)
+    return torch.stack([angles.cos(), angles.sin()], dim=-2).to(dtype)
+
+
+def rotate(x: Tensor, table: Tensor) -> Tensor:
+    """Turns the pairs (x[2i], x[2i+1]) by the angle m·θ_i of their token.
+
+    旋转位置编码（RoPE）：按位置旋转相邻的两个通道。
+
+    out[2i] = x[2i]·cos − x[2i+1]·sin, out[2i+1] = x[2i+1]·cos + x[2i]·sin, so ⟨R_m q, R_n k⟩ = ⟨q, R_{n−m} k⟩.
+    Shapes: `x` [..., H, D]; `table` [..., 2, D / 2] from `rotary_table`.
+    Source: kexue.fm/archives/8265.
+    """
+    cosine, sine = table[..., None, 0, :].to(x.dtype), table[..., None, 1, :].to(x.dtype)
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return torch.stack([even * cosine - odd * sine, odd * cosine + even * sine], dim=-1).flatten(-2)

@@ -1,0 +1,1 @@
+"""Modules with one idea each: embeddings, feed-forward, block, heads."""

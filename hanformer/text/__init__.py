@@ -1,0 +1,1 @@
+"""Strings and token ids: vocabularies, normalisation with exact places, tokenizers."""

@@ -1,0 +1,1 @@
+"""Losses: functions from model outputs and labels to `Loss(total, count)`."""

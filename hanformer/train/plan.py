@@ -1,0 +1,39 @@
+"""How long a run is, and the learning rate at each of its updates."""
+
+from __future__ import annotations
+
+import math
+
+from hanformer.train import schedule
+from hanformer.train.checkpoint import Progress
+from hanformer.train.options import TrainOptions
+
+
+def total_updates(options: TrainOptions, batches: int) -> int | None:
+    """The number of updates that the options allow, or None where only time limits the run.
+
+    根据选项计算总更新次数。
+
+    Epochs are taken to be as long as the first, which has `batches` micro-batches.
+    """
+    by_epochs = None if options.epochs is None else options.epochs * math.ceil(batches / options.accumulate)
+    limits = [limit for limit in (options.updates, by_epochs) if limit is not None]
+    return min(limits) if limits else None
+
+
+def rate_multiplier(options: TrainOptions, progress: Progress, total: int | None) -> float:
+    """What the base rate is multiplied by in the next update.
+
+    下一次更新的学习率系数。
+
+    The decay follows the updates, or the time used where that is further on.
+    """
+    if options.schedule == "piecewise":
+        return schedule.piecewise_linear(options.knots, progress.update)
+    rest = max((total or 0) - options.warm_up, 1)
+    by_updates = 0.0 if total is None else (progress.update - options.warm_up) / rest
+    by_time = progress.seconds / options.time_limit if options.time_limit and options.decay_by_time else 0.0
+    fraction = max(by_updates, by_time)
+    return schedule.warm_up(progress.update, options.warm_up) * schedule.decay(
+        options.schedule, fraction, options.final_rate
+    )

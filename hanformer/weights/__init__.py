@@ -1,0 +1,1 @@
+"""Tensors on disk: written whole or not at all."""

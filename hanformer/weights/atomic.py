@@ -1,0 +1,160 @@
+"""Files and folders that are written whole or not at all.
+
+The new content is written beside the old one under a temporary name, flushed to the disk, and only then
+renamed. A kill, a full disk or a lost machine in the middle leaves the previous content as it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hanformer.errors import UserError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes a file atomically, with the folders above it.
+
+    原子地写入文件：要么是完整的新内容，要么保持原样。
+
+    Raises UserError where the disk is full or the folder cannot be written; the previous file is then whole.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
+    with saving(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write_through(temporary, content)
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Writes a UTF-8 text file atomically.
+
+    原子地写入 UTF-8 文本文件。
+    """
+    write_bytes(path, content.encode("utf-8"))
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Gives an empty folder to fill; when the block ends without an error, it becomes the folder `path`.
+
+    提供一个空文件夹供写入；正常结束后整体替换目标文件夹。
+
+    A folder cannot be renamed over another one, so the old one steps aside for a moment: a kill between the
+    two renames leaves it as `.NAME.previous`, from which `recover_folder` brings it back. One writer at a
+    time.
+    Raises UserError where the disk is full or the folder cannot be written; the previous folder is then
+    whole.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.new")
+    with saving(target):
+        recover_folder(target)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            _sync_tree(temporary)
+            _take_place(temporary, target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def recover_folder(path: str | Path) -> None:
+    """Brings back the previous folder where a kill struck between the two renames of `atomic_folder`.
+
+    若上次替换在两次改名之间中断，则恢复之前的文件夹。
+    """
+    target = Path(os.path.realpath(path))
+    previous = _previous(target)
+    if not previous.exists():
+        return
+    if target.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+    else:
+        os.rename(previous, target)
+
+
+@contextmanager
+def saving(path: str | Path) -> Iterator[None]:
+    """Turns an OSError of the block into a UserError that says what to do about `path`.
+
+    把写盘时的系统错误转为可读的 UserError。
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(_advice(Path(path), error)) from error
+
+
+def _advice(path: Path, error: OSError) -> str:
+    if error.errno in _FULL:
+        return f"{path}: the disk is full; what was there before is whole. Free some space and run again"
+    if error.errno in _FORBIDDEN:
+        return (
+            f"{path}: may not be written ({error.strerror}); choose another folder or change its permissions"
+        )
+    return f"{path}: could not be written ({error.strerror or error}); choose another folder and run again"
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _previous(target: Path) -> Path:
+    return target.with_name(f".{target.name}.previous")
+
+
+def _take_place(temporary: Path, target: Path) -> None:
+    previous = _previous(target)
+    if target.exists():
+        os.rename(target, previous)
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        recover_folder(target)
+        raise
+    _sync_folder(target.parent)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _sync(path)
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            _sync_folder(path)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Some file systems cannot sync a folder; the rename itself is still atomic there.
+    with suppress(OSError):
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

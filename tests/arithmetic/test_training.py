@@ -1,0 +1,170 @@
+"""The main job in small: it learns, saves, resumes, solves and judges; and says clearly what it cannot do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hanformer.arithmetic.evaluation import evaluate
+from hanformer.arithmetic.expression import evaluate as value_of
+from hanformer.arithmetic.expression import parse
+from hanformer.arithmetic.layouts import Noise
+from hanformer.arithmetic.records import Problem
+from hanformer.arithmetic.report import Report, accuracy_table, write_report
+from hanformer.arithmetic.solver import Solution, Solver
+from hanformer.arithmetic.training import discard_run, load_solver, train
+from hanformer.errors import UserError
+from hanformer.models import load
+from hanformer.train.history import History
+from tests.arithmetic.tiny import RECIPE, tiny_data, tiny_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_run(tmp_path_factory.mktemp("runs") / "tiny")
+
+
+def test_it_learns_a_few_problems(run: Path) -> None:
+    evaluation = evaluate(load_solver(run), tiny_data().tests["test"])
+    assert evaluation.score.accuracy >= 0.9
+    assert set(evaluation.by_kind()) == {"年龄", "归一"}
+    assert sum(score.total for score in evaluation.by_kind().values()) == evaluation.score.total
+    assert "年龄" in accuracy_table("test", evaluation)
+
+
+def test_solutions_are_exact_and_consistent(run: Path) -> None:
+    solver = load_solver(run, beams=3)
+    for problem in tiny_data().tests["test"]:
+        solution = solver.solve(problem.text)
+        assert value_of(parse(solution.expression)) == solution.value
+        assert isinstance(solution.value, Fraction)
+        assert 0 < solution.probability <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_batch_is_solved_as_one_by_one(run: Path, beams: int) -> None:
+    solver = load_solver(run, beams=beams)
+    texts = [problem.text for problem in tiny_data().train[:12]] + ["一共有3个和5个，多少个？"]
+    together = solver.solve_all(texts)
+    for text, found in zip(texts, together, strict=True):
+        assert isinstance(found, Solution)
+        alone = solver.solve(text)
+        assert (alone.expression, alone.value) == (found.expression, found.value)
+        assert alone.probability == pytest.approx(found.probability, rel=1e-4)
+
+
+def test_unreadable_problems_do_not_disturb_the_others(run: Path) -> None:
+    solver = load_solver(run)
+    texts = ["", tiny_data().train[0].text, "题" * 10_000]
+    empty, solved, long = solver.solve_all(texts)
+    assert isinstance(empty, UserError) and isinstance(long, UserError)
+    assert isinstance(solved, Solution)
+
+
+def test_problems_that_cannot_be_judged_count_as_wrong(run: Path) -> None:
+    problems = [
+        Problem("a", "", "x=1", "1"),
+        Problem("b", "3个和5个？", "x=3+5", None),
+        Problem("c", "3个", "x=3", "?"),
+    ]
+    score = evaluate(load_solver(run), problems).score
+    assert (score.right, score.total) == (0, 3)
+
+
+def test_the_run_folder_is_a_model_folder(run: Path) -> None:
+    model = load(run)
+    assert model.config.application == "unilm"
+    for name in ("run.toml", "history.jsonl", "layout.json", "best/config.json", "last/state.json"):
+        assert (run / name).exists(), name
+
+
+def test_a_cut_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    data = tiny_data()
+    # Everything random is on; the rate does not depend on where the run is told to end.
+    recipe = replace(
+        RECIPE,
+        sizes=replace(RECIPE.sizes, dropout=0.1),
+        noise=Noise(piece_dropout=0.1, mask=0.1),
+        train=replace(RECIPE.train, schedule="constant", updates=24, validate_every=12, average="ema"),
+    )
+    train(recipe, data, tmp_path / "whole")
+    train(replace(recipe, train=replace(recipe.train, updates=7)), data, tmp_path / "cut")
+    train(recipe, data, tmp_path / "cut", resume=True)
+    whole, cut = (
+        load_file(tmp_path / "whole/last/model.safetensors"),
+        load_file(tmp_path / "cut/last/model.safetensors"),
+    )
+    assert whole.keys() == cut.keys()
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, cut[name]), name
+
+
+def test_a_run_is_not_overwritten_by_accident(run: Path) -> None:
+    with pytest.raises(UserError, match="--resume"):
+        train(RECIPE, tiny_data(), run)
+
+
+def test_raw_layout_learns_too(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, layout="raw", train=replace(RECIPE.train, updates=150))
+    train(recipe, tiny_data(24), tmp_path / "raw")
+    evaluation = evaluate(load_solver(tmp_path / "raw"), tiny_data(24).tests["test"])
+    assert evaluation.score.accuracy >= 0.5
+
+
+def test_a_saved_model_can_be_fine_tuned(tmp_path: Path) -> None:
+    raw = replace(RECIPE, layout="raw", train=replace(RECIPE.train, updates=2, validate_every=2))
+    train(raw, tiny_data(), tmp_path / "first")
+    train(raw, tiny_data(), tmp_path / "second", start_from=tmp_path / "first" / "best")
+    assert load(tmp_path / "second").config.application == "unilm"
+    with pytest.raises(UserError, match="layout=raw"):
+        train(RECIPE, tiny_data(), tmp_path / "third", start_from=tmp_path / "first" / "best")
+
+
+@pytest.mark.parametrize(
+    "missing", ["run.toml", "best/config.json", "best/model.safetensors", "best/layout.json"]
+)
+def test_incomplete_runs_are_named(run: Path, tmp_path: Path, missing: str) -> None:
+    copy = tmp_path / "copy"
+    for path in run.rglob("*"):
+        if path.is_file() and str(path.relative_to(run)) != missing:
+            (copy / path.relative_to(run)).parent.mkdir(parents=True, exist_ok=True)
+            (copy / path.relative_to(run)).write_bytes(path.read_bytes())
+    with pytest.raises(UserError):
+        load_solver(copy)
+
+
+def test_a_run_of_another_version_is_named(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('version = 99\ntask = "arithmetic"\n')
+    with pytest.raises(UserError, match="version 1, got 99"):
+        load_solver(tmp_path)
+    with pytest.raises(UserError, match="no such run folder"):
+        load_solver(tmp_path / "nowhere")
+
+
+def test_foreign_folders_are_not_removed(tmp_path: Path, run: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="no run folder"):
+        discard_run(tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+    discard_run(tmp_path / "nothing here")
+
+
+def test_the_report_is_one_file_with_everything(run: Path, tmp_path: Path) -> None:
+    evaluation = evaluate(load_solver(run), tiny_data().tests["test"])
+    page = tmp_path / "report.html"
+    history = History.read(run / "history.jsonl")
+    write_report(page, Report("Word problems <&>", run, history, {"test": evaluation}))
+    text = page.read_text(encoding="utf-8")
+    assert "<svg" in text and "年龄" in text and "Word problems &lt;&amp;&gt;" in text
+    assert "src=" not in text and "<link" not in text
+
+
+def test_beams_below_one_are_refused(run: Path) -> None:
+    solver = load_solver(run)
+    with pytest.raises(UserError, match="beams"):
+        Solver(solver.model, solver.layout, beams=0)

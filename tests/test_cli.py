@@ -1,0 +1,119 @@
+"""The commands as a user calls them: what they print, and one line with exit code 2 for every mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.arithmetic.tiny import tiny_run
+
+PROBLEM = "买3支铅笔要6元，买5支这样的铅笔要多少元？"
+
+
+def hanformer(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Runs the command as a user does, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "hanformer", *arguments],
+        input=given,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def refused(result: subprocess.CompletedProcess[bytes]) -> str:
+    """The one line of a refusal."""
+    message = result.stderr.decode()
+    assert result.returncode == 2, message
+    assert message.count("\n") == 1 and message.startswith("hanformer: "), message
+    return message
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_run(tmp_path_factory.mktemp("runs") / "tiny")
+
+
+def test_solve_reads_arguments_and_standard_input(run: Path) -> None:
+    by_argument = hanformer("solve", str(run), PROBLEM, "--threads", "1")
+    assert by_argument.returncode == 0, by_argument.stderr.decode()
+    by_input = hanformer("predict", str(run), "--threads", "1", given=f"\n{PROBLEM}\n{PROBLEM}\n".encode())
+    assert by_input.stdout == by_argument.stdout * 2
+    assert " = " in by_argument.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (b"", "no problem"),
+        (b"\xff\xfe\xfa", "UTF-8"),
+        ("题".encode() * 10_000, "at most"),
+        (b"\x00\x01", "empty"),
+    ],
+)
+def test_bad_problems_are_refused(run: Path, given: bytes, said: str) -> None:
+    assert said in refused(hanformer("solve", str(run), "--threads", "1", given=given))
+
+
+def test_missing_and_foreign_folders_are_refused(tmp_path: Path) -> None:
+    assert "no such run folder" in refused(hanformer("solve", str(tmp_path / "none"), PROBLEM))
+    assert "not a run folder" in refused(hanformer("evaluate", str(tmp_path)))
+
+
+def test_wrong_paths_and_choices_are_refused(tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    assert "no such file" in refused(hanformer("train", "arithmetic", "--out", out, "--data", "nowhere"))
+    assert "unknown name" in refused(hanformer("train", "arithmetic", "--out", out, "--set", "depth=3"))
+    assert "name=value" in refused(hanformer("train", "arithmetic", "--out", out, "--set", "depth"))
+    assert "GPU" in refused(hanformer("train", "arithmetic", "--out", out, "--device", "cuda"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_check_lists_dropped_rows_with_reasons(tmp_path: Path) -> None:
+    rows = [
+        {"id": "1", "original_text": "3个和5个", "equation": "x=3+5", "ans": "8"},
+        {"id": "2", "original_text": "3个和5个", "equation": "x=3+5", "ans": "9"},
+        {"id": "3", "original_text": "3个和5个", "equation": "x=3/0", "ans": "9"},
+    ]
+    path = tmp_path / "problems.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("problems.json", "\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    result = hanformer("data", "check", str(path))
+    lines = result.stdout.decode().splitlines()
+    assert result.returncode == 0
+    assert lines[-1].endswith("kept 1 of 3 problems, dropped 2")
+    assert lines[0].startswith("dropped 2:") and lines[1].startswith("dropped 3:")
+
+
+def test_truncated_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cut.json"
+    path.write_text('{"id": "1", "original_text": "3个和5个", "equation": "x=3', encoding="utf-8")
+    assert "cut.json" in refused(hanformer("data", "check", str(path)))
+
+
+def test_help_speaks_both_languages() -> None:
+    for arguments in (
+        ["--help"],
+        ["train", "arithmetic", "--help"],
+        ["solve", "--help"],
+        ["data", "check", "--help"],
+    ):
+        result = hanformer(*arguments)
+        text = result.stdout.decode()
+        assert result.returncode == 0
+        assert any("\u4e00" <= character <= "\u9fff" for character in text) and "Usage" in text
+
+
+def test_real_data_has_the_published_counts(data_folder: Path) -> None:
+    math = data_folder / "math"
+    for path, said in (
+        (math / "math23k" / "Math_23K.zip", "kept 23,155 of 23,162 problems, dropped 7"),
+        (math / "ape210k" / "valid.ape.json.gz", "kept 4,999 of 5,000 problems, dropped 1"),
+    ):
+        result = hanformer("data", "check", str(path))
+        assert result.stdout.decode().splitlines()[-1].endswith(said)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from hanformer.errors import UserError
+from hanformer.weights import atomic
+from hanformer.weights.atomic import atomic_folder, recover_folder, write_bytes, write_text
+
+
+def full_disk(*arguments: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_writes_and_replaces_with_the_folders_above(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file.txt"
+    write_text(path, "旧")
+    write_text(path, "新")
+    assert path.read_text(encoding="utf-8") == "新"
+    assert names(path.parent) == ["file.txt"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_full_disk_leaves_the_previous_file_and_no_rubbish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = tmp_path / "file"
+    write_bytes(path, b"whole")
+    monkeypatch.setattr(atomic.os, step, full_disk)
+    with pytest.raises(UserError, match=r"disk is full.*Free some space"):
+        write_bytes(path, b"half")
+    assert path.read_bytes() == b"whole"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_real_full_device_is_a_user_error() -> None:
+    if not Path("/dev/full").is_char_device():
+        pytest.skip("this system has no /dev/full")
+    with pytest.raises(UserError, match="disk is full"), atomic.saving("/dev/full"):
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+        try:
+            os.write(descriptor, b"x")
+        finally:
+            os.close(descriptor)
+
+
+def test_a_link_is_followed_not_replaced(tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    write_bytes(link, b"new")
+    assert link.is_symlink() and real.read_bytes() == b"new"
+
+
+def test_folder_in_the_way_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="choose another folder"):
+        write_bytes(tmp_path / "file" / "inside", b"x")
+
+
+def test_folder_appears_whole(tmp_path: Path) -> None:
+    for content in ("one", "two"):
+        with atomic_folder(tmp_path / "run") as folder:
+            (folder / "inner").mkdir()
+            (folder / "inner" / "x").write_text(content)
+            assert not (tmp_path / "run" / "inner").exists() or content == "two"
+    assert (tmp_path / "run" / "inner" / "x").read_text() == "two"
+    assert names(tmp_path) == ["run"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), RuntimeError("mine"), KeyboardInterrupt()])
+def test_a_writer_that_fails_in_the_middle_leaves_the_previous_folder(
+    tmp_path: Path, error: BaseException
+) -> None:
+    with atomic_folder(tmp_path / "run") as folder:
+        (folder / "x").write_text("whole")
+    expected = UserError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected), atomic_folder(tmp_path / "run") as folder:
+        (folder / "x").write_text("half")
+        raise error
+    assert (tmp_path / "run" / "x").read_text() == "whole"
+    assert names(tmp_path) == ["run"]
+
+
+def test_failing_rename_brings_the_previous_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with atomic_folder(tmp_path / "run") as folder:
+        (folder / "x").write_text("whole")
+    rename = os.rename
+
+    def fail_for_new(source: Path, target: Path) -> None:
+        if Path(source).name.endswith(".new"):
+            full_disk()
+        rename(source, target)
+
+    monkeypatch.setattr(atomic.os, "rename", fail_for_new)
+    with pytest.raises(UserError), atomic_folder(tmp_path / "run") as folder:
+        (folder / "x").write_text("half")
+    assert (tmp_path / "run" / "x").read_text() == "whole"
+    assert names(tmp_path) == ["run"]
+
+
+def test_recovery_after_a_kill_between_the_renames(tmp_path: Path) -> None:
+    (tmp_path / ".run.previous").mkdir()
+    (tmp_path / ".run.previous" / "x").write_text("whole")
+    recover_folder(tmp_path / "run")
+    assert (tmp_path / "run" / "x").read_text() == "whole"
+    # A kill after both renames leaves the old folder as rubbish: the new one wins.
+    (tmp_path / ".run.previous").mkdir()
+    recover_folder(tmp_path / "run")
+    assert names(tmp_path) == ["run"]
