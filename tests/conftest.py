@@ -31,12 +31,11 @@ def real_data() -> Path | None:
     return folder if named and folder.is_dir() else None
 
 
-def pytest_report_header() -> str:
-    """One line that says whether tests on real data run."""
-    folder = real_data()
-    if folder is None:
-        return "real data: HANFORMER_DATA names no folder, so tests that read real data are skipped"
-    return f"real data: {folder}"
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line that says whether tests on real data ran."""
+    ran = real_data() is not None
+    said = "ran" if ran else "did not run: HANFORMER_DATA names no folder"
+    terminalreporter.write_line(f"tests that read real data {said}")
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from hanformer.data.sequences import Pair, SequenceBatch, join_pairs
 from hanformer.errors import UserError
 from hanformer.models import Transformer, build, load
 from hanformer.models.store import write_config
-from hanformer.runtime import describe_machine, seed_everything
+from hanformer.runtime import describe_machine, inference_dtype, seed_everything
 from hanformer.text.wordpiece import WordPieceTokenizer
 from hanformer.train.history import History
 from hanformer.train.optimizer import rule_named
@@ -233,11 +233,14 @@ def discard_run(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def load_solver(run_folder: str | Path, *, beams: int = 3, device: str = "cpu") -> Solver:
+def load_solver(
+    run_folder: str | Path, *, beams: int = 3, device: str = "cpu", precision: str = "auto"
+) -> Solver:
     """The solver of a finished run: `load_solver("runs/demo").solve("题目")`.
 
     打开训练好的运行目录用于解题。
 
+    `precision` is the format of weights and activations: auto (bf16 where it is fast), fp32, bf16 or fp16.
     Raises UserError for a folder that is no run, or is incomplete or of another version.
     """
     folder = Path(run_folder)
@@ -252,4 +255,5 @@ def load_solver(run_folder: str | Path, *, beams: int = 3, device: str = "cpu") 
         raise UserError(
             f"{folder}: there is no best checkpoint yet; let the training reach its first validation"
         )
-    return Solver(load(folder / BEST, device=device), load_layout(folder / BEST), beams=beams)
+    dtype = inference_dtype(precision, torch.device(device))
+    return Solver(load(folder / BEST, device=device, dtype=dtype), load_layout(folder / BEST), beams=beams)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hanformer.cli.options import Beams, Data, Device, Threads, prepare_machine
+from hanformer.cli.options import Beams, Data, Device, Precision, Threads, prepare_machine
 
 
 def evaluate(
@@ -24,6 +24,7 @@ def evaluate(
         Path | None, typer.Option(help="Write every problem with its solution as JSON lines. 逐题结果。")
     ] = None,
     device: Device = "auto",
+    precision: Precision = "auto",
     threads: Threads = None,
 ) -> None:
     """Judge a trained run on problems it has not seen, in all and by type.
@@ -40,7 +41,7 @@ def evaluate(
     from hanformer.arithmetic.training import load_solver
 
     target = prepare_machine(device, threads)
-    solver = load_solver(run, beams=beams, device=str(target))
+    solver = load_solver(run, beams=beams, device=str(target), precision=precision)
     rows = []
     seen = [] if without is None else all_problems(without)
     for title, problems in problems_to_judge(data).items():

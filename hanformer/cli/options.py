@@ -16,6 +16,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda[:number]. 运行设
 Threads = Annotated[
     int | None, typer.Option(help="CPU threads; default: all cores. CPU 线程数，默认全部核心。")
 ]
+Precision = Annotated[
+    str, typer.Option(help="auto (bf16 where the machine is fast at it), fp32, bf16 or fp16. 数值精度。")
+]
 Beams = Annotated[int, typer.Option(min=1, help="Width of the beam; 1 is greedy. 束宽，1 为贪心。")]
 Data = Annotated[
     str,

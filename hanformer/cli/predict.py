@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hanformer.cli.options import Beams, Device, Threads, prepare_machine
+from hanformer.cli.options import Beams, Device, Precision, Threads, prepare_machine
 
 
 def predict(
@@ -19,6 +19,7 @@ def predict(
     ] = None,
     beams: Beams = 3,
     device: Device = "auto",
+    precision: Precision = "auto",
     threads: Threads = None,
 ) -> None:
     """Solve word problems with a trained run: prints the expression and the exact answer.
@@ -31,7 +32,7 @@ def predict(
     from hanformer.errors import UserError
 
     target = prepare_machine(device, threads)
-    solver = load_solver(run, beams=beams, device=str(target))
+    solver = load_solver(run, beams=beams, device=str(target), precision=precision)
     if text:
         problems = list(text)
     else:

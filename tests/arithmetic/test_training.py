@@ -109,6 +109,14 @@ def test_a_run_is_not_overwritten_by_accident(run: Path) -> None:
         train(RECIPE, tiny_data(), run)
 
 
+def test_it_trains_and_solves_in_bfloat16(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, train=replace(RECIPE.train, updates=6, validate_every=3, precision="bf16"))
+    train(recipe, tiny_data(), tmp_path / "run")
+    solver = load_solver(tmp_path / "run", precision="bf16")
+    assert solver.model.embeddings.token.weight.dtype == torch.bfloat16
+    assert isinstance(solver.solve(tiny_data().train[0].text), Solution)
+
+
 def test_raw_layout_learns_too(tmp_path: Path) -> None:
     recipe = replace(RECIPE, layout="raw", train=replace(RECIPE.train, updates=150))
     train(recipe, tiny_data(24), tmp_path / "raw")

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from hanformer.errors import UserError
-from hanformer.nn.functional.attend import attend_explicit
 from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.visibility import Group, Rule, Tokens, tokens_of
 
@@ -48,7 +47,7 @@ class KeyValueCache:
         self.prompt_of_row = self._prompt_on_host.to(device)
         self._group_size = 1
         self._fresh = 0
-        self._visible: tuple[Tensor, Tensor] = (torch.empty(0), torch.empty(0))
+        self._hidden: Tensor | None = None
         self.positions = torch.empty(0, dtype=torch.int64)
 
     @property
@@ -73,27 +72,28 @@ class KeyValueCache:
         query = Tokens(own.index[:, fresh], segments[:, fresh], own.reach[:, fresh]).as_queries()
         prompt = self._prompt_tokens.select(self.prompt_of_row)
         real = self._prompt_real[self.prompt_of_row, None, :]
-        self._visible = (
-            self.rule.allows(query, prompt.as_keys()) & real,
-            self.rule.allows(query, own.as_keys()),
-        )
+        visible = [self.rule.allows(query, prompt.as_keys()) & real, self.rule.allows(query, own.as_keys())]
+        hidden = ~torch.cat(visible, dim=-1)[:, None]
+        # On a CPU looking is free, and most steps hide nothing; on a GPU it would wait for the queue.
+        self._hidden = hidden if hidden.is_cuda or bool(hidden.any()) else None
         self.positions = (position + steps[fresh]).flatten()
         return Layout((count,) * self.rows, self.positions, segments[:, fresh].flatten())
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """Appends this layer's keys and values [R * T, H, D] and returns what the queries see: [R * T, H, D]."""
         shape = (self.rows, self._fresh)
-        query, key, value = (x.unflatten(0, shape).transpose(1, 2) for x in (query, key, value))
+        query, key, value = (x.unflatten(0, shape).transpose(1, 2) for x in (query * scale, key, value))
         own_key, own_value = self._append(layer, key, value)
         own_logits = query @ own_key.transpose(-1, -2)
         prompt_key, prompt_value = self._prompt[layer]
         if not self._group_size:
             prompt_key, prompt_value = prompt_key[self.prompt_of_row], prompt_value[self.prompt_of_row]
         prompt_logits = self._ungroup(self._regroup(query) @ prompt_key.transpose(-1, -2))
-        logits = torch.cat([prompt_logits, own_logits], dim=-1) * scale
-        visible = torch.cat(self._visible, dim=-1)[:, None]
-        none = own_value.new_zeros(*own_value.shape[:2], logits.shape[-1], 0)
-        _, weights = attend_explicit(logits, none, visible)
+        logits = torch.cat([prompt_logits, own_logits], dim=-1)
+        if self._hidden is not None:
+            logits = logits.masked_fill(self._hidden, float("-inf"))
+        # No row of this softmax is empty: a token sees at least itself.
+        weights = torch.softmax(logits, -1, torch.promote_types(logits.dtype, torch.float32)).to(logits.dtype)
         prompt_weights, own_weights = weights.split([prompt_logits.shape[-1], own_logits.shape[-1]], dim=-1)
         mixed = self._ungroup(self._regroup(prompt_weights) @ prompt_value) + own_weights @ own_value
         return mixed.transpose(1, 2).flatten(0, 1)
