@@ -54,6 +54,7 @@ class ModelConfig:
     Sizes are counts of channels, heads, layers, tokens or segment ids; `dropout` and `attention_dropout` are
     rates; `initial_deviation` is the standard deviation of the truncated normal that starts the weights.
     `application` sets who sees whom: encoder (all), lm (the left), unilm (segment 0 all, segment 1 the left).
+    `position`: sinusoidal multiplies the learned embeddings by the root of `hidden_size`, as Vaswani et al. do.
     `activation` is exact: gelu is the erf form, gelu_tanh and gelu_sigmoid its approximations.
     `extra` keeps the keys of a foreign JSON that have no meaning here.
     Raises UserError for a size or word that cannot be built.
@@ -76,7 +77,7 @@ class ModelConfig:
     initial_deviation: float = 0.02
     pad_id: int | None = 0
     family: str = "bert"
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         self._check_sizes()

@@ -89,6 +89,12 @@ def test_frozen() -> None:
         ModelConfig(vocab_size=5).layers = 3  # type: ignore[misc]
 
 
+def test_hashable() -> None:
+    first, second = (ModelConfig.from_dict({**GOOGLE, "list": [1]}) for _ in range(2))
+    assert first == second and hash(first) == hash(second)
+    assert first != first.changed({"extra": {}}) and first != first.changed({"layers": 2})
+
+
 def test_changed() -> None:
     config = ModelConfig(vocab_size=5)
     assert config.changed({"layers": 2}).layers == 2 and config.layers == 12

@@ -56,7 +56,7 @@ class Recipe:
     train: TrainOptions = field(default_factory=lambda: TrainOptions(epochs=40))
     noise: Noise = field(default_factory=Noise)
     optimizer: str = "muon"
-    token_budget: int = 2048
+    token_budget: int = 3072
     valid: int = 500
     generated: int = 20000
     label_smoothing: float = 0.0
@@ -112,7 +112,7 @@ _TRAIN = TrainOptions(
     epochs=40,
     learning_rate=2e-3,
     schedule="linear",
-    warm_up=300,
+    warm_up=200,
     betas=(0.9, 0.98),
     weight_decay=0.01,
     average="ema",
@@ -122,6 +122,7 @@ _TRAIN = TrainOptions(
 )
 #: Two to three minutes of training on two CPU cores, for `make demo`.
 DEMO = Recipe(
+    token_budget=2048,
     sizes=Sizes(hidden_size=128, layers=3, attention_heads=4, intermediate_size=512),
     # On a slow machine the time ends training, and the rate decays in time for it.
     train=replace(_TRAIN, epochs=5, time_limit=200.0, warm_up=100, average_decay=0.99),

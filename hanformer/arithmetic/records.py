@@ -7,16 +7,11 @@ Source: Math23K (Wang et al. 2017, Deep Neural Solver), Ape210k (arXiv 2009.1150
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
-import zipfile
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
+from hanformer.data.files import iterate_json_records
 from hanformer.errors import UserError
 
 _ALIASES: Final[dict[str, tuple[str, ...]]] = {
@@ -27,7 +22,6 @@ _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "kind": ("kind",),
 }
 _SUFFIXES: Final = (".json", ".jsonl", ".zip", ".gz")
-_MAX_BYTES: Final = 2**31
 
 
 @dataclass(frozen=True)
@@ -55,10 +49,9 @@ def read_problems(path: str | Path) -> list[Problem]:
 
     读取一个题目文件；文件形式按内容识别。
 
-    Raises: UserError naming the file, and the record and offset, where it cannot be read.
+    Raises: UserError naming the file, and the record where it cannot be read or lacks a field.
     """
-    path = Path(path)
-    problems = [problem for name, data in _members(path) for problem in _problems(name, data)]
+    problems = [_problem(f"{path}: record {number}", values) for number, values in iterate_json_records(path)]
     if not problems:
         raise UserError(f"{path}: expected JSON records of problems, found none")
     return problems
@@ -100,80 +93,12 @@ def _part(name: str) -> str:
     return "valid" if "valid" in name or "dev" in name else "train"
 
 
-def _members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The name and the unpacked bytes of each file that `path` holds."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
-    try:
-        if data.startswith(b"PK\x03\x04"):
-            yield from _zip_members(str(path), data)
-        elif data.startswith(b"\x1f\x8b"):
-            yield str(path), _read(gzip.GzipFile(fileobj=io.BytesIO(data)), str(path))
-        else:
-            yield str(path), data
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-        raise UserError(f"{path}: the archive is truncated or damaged ({error}); fetch it again") from None
-
-
-def _zip_members(path: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for name in archive.namelist():
-            if name.endswith("/") or name.startswith("__MACOSX"):
-                continue
-            with archive.open(name) as member:
-                yield f"{path}:{name}", _read(member, path)
-
-
-def _read(stream: gzip.GzipFile | IO[bytes], path: str) -> bytes:
-    data = stream.read(_MAX_BYTES)
-    if len(data) == _MAX_BYTES:
-        raise UserError(f"{path}: unpacks to more than {_MAX_BYTES} bytes; split it into smaller files")
-    return data
-
-
-def _problems(name: str, data: bytes) -> Iterator[Problem]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name}: expected UTF-8 text, byte {error.start} is not; convert the file") from None
-    for number, (offset, value) in enumerate(_values(name, text), start=1):
-        yield _problem(f"{name}: record {number} (character {offset})", value)
-
-
-def _values(name: str, text: str) -> Iterator[tuple[int, object]]:
-    """Each record with its offset; one loop serves lines, concatenated objects and lists of objects."""
-    decoder = json.JSONDecoder()
-    place, count = _skip_space(text, 0), 0
-    while place < len(text):
-        try:
-            value, end = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError) as error:
-            raise UserError(
-                f"{name}: record {count + 1} (character {place}) is no complete JSON ({error}); "
-                "the file is truncated or of another kind"
-            ) from None
-        records = value if isinstance(value, list) else [value]
-        yield from ((place, record) for record in records)
-        count += len(records)
-        place = _skip_space(text, end)
-
-
-def _skip_space(text: str, place: int) -> int:
-    while place < len(text) and text[place].isspace():
-        place += 1
-    return place
-
-
-def _problem(where: str, value: object) -> Problem:
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: expected a JSON object, found {type(value).__name__}")
-    fields = {name: _text(where, value, name) for name in _ALIASES}
+def _problem(where: str, values: dict[str, object]) -> Problem:
+    fields = {name: _text(where, values, name) for name in _ALIASES}
     missing = [name for name in ("id", "text", "equation") if fields[name] is None]
     if missing:
         names = ", ".join("/".join(_ALIASES[name]) for name in missing)
-        raise UserError(f"{where}: the field {names} is missing; found {', '.join(map(str, value))[:80]}")
+        raise UserError(f"{where}: the field {names} is missing; found {', '.join(values)[:80]}")
     return Problem(
         id=fields["id"] or "",
         text=fields["text"] or "",
@@ -183,8 +108,8 @@ def _problem(where: str, value: object) -> Problem:
     )
 
 
-def _text(where: str, value: dict[str, object], name: str) -> str | None:
-    found = next((value[key] for key in _ALIASES[name] if value.get(key) is not None), None)
+def _text(where: str, values: dict[str, object], name: str) -> str | None:
+    found = next((values[key] for key in _ALIASES[name] if values.get(key) is not None), None)
     if found is None or isinstance(found, str):
         return found
     if isinstance(found, int | float) and not isinstance(found, bool):

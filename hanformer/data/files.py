@@ -144,11 +144,13 @@ def _decoded(name: str, chunks: Iterator[bytes]) -> Iterator[str]:
     read = 0
     try:
         for chunk in chunks:
-            yield decoder.decode(chunk)
             read += len(chunk)
+            yield decoder.decode(chunk)
         yield decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        raise UserError(f"{name}: not UTF-8 text after byte {read}; convert the file to UTF-8") from None
+    except UnicodeDecodeError as error:
+        # What the decoder was given ends where its input ended, and may begin in an earlier chunk.
+        place = read - len(error.object) + error.start + 1
+        raise UserError(f"{name}: byte {place} is not UTF-8 text; convert the file to UTF-8") from None
 
 
 class _Buffer:

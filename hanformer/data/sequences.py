@@ -27,7 +27,7 @@ class Pair:
         return len(self.source) + len(self.target) - 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SequenceBatch:
     """A packed batch with the places that predict and the tokens that they should predict.
 

@@ -50,7 +50,7 @@ Candidates sort best first, ties by parent, then by token.
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """Logits [R, V] with -inf where a token is not allowed; log p = logits - normaliser [R]."""
 

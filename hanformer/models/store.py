@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.models.transformer import Transformer
-from hanformer.weights.atomic import write_bytes
+from hanformer.weights.atomic import write_bytes, write_together
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -32,22 +32,25 @@ def build(config: ModelConfig, heads: Sequence[str] = ("lm",)) -> Transformer:
 
 
 def save(model: Transformer, folder: str | Path) -> None:
-    """Writes config.json and model.safetensors; each file is whole or absent, whatever happens.
+    """Writes config.json and model.safetensors into a folder, together; other files in it stay.
 
-    保存模型；每个文件要么完整，要么不存在。
+    保存模型：权重与配置总是配套；文件夹中的其他文件不受影响。
 
-    Raises UserError where the folder cannot be written, a full disk included.
+    An error leaves both as they were, and a kill never leaves new weights beside an old config
+    (`weights.atomic.write_together`). Raises UserError where the folder cannot be written, a full disk included.
     """
-    target = Path(folder)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    write_bytes(target / WEIGHTS_FILE, to_bytes(tensors))
-    write_config(model, target)
+    write_together(folder, {WEIGHTS_FILE: to_bytes(tensors), CONFIG_FILE: _config_bytes(model)})
 
 
 def write_config(model: Transformer, folder: Path) -> None:
     """Writes config.json: the config and the heads of the model. 写入 config.json。"""
+    write_bytes(folder / CONFIG_FILE, _config_bytes(model))
+
+
+def _config_bytes(model: Transformer) -> bytes:
     values = {**model.config.to_dict(), "heads": list(model.heads)}
-    write_bytes(folder / CONFIG_FILE, (json.dumps(values, ensure_ascii=False, indent=2) + "\n").encode())
+    return (json.dumps(values, ensure_ascii=False, indent=2) + "\n").encode()
 
 
 def load(

@@ -22,7 +22,7 @@ from hanformer.nn.layers.heads import Pooler, VocabularyHead
 RULES: dict[str, Rule] = {"encoder": Full(), "lm": Causal(), "unilm": UniLM()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Output:
     """What a model returns for a padded batch; padding positions hold zeros.
 
@@ -157,10 +157,12 @@ class Transformer(nn.Module):
         一次读入全部提示，返回各提示末尾的下一词元 logits 与解码状态。
 
         `segments` default to 0. What is appended later carries segment 1 under UniLM, and otherwise the segment
-        0. Raises UserError for an encoder, an empty prompt or no prompt, or segments of other lengths.
+        0. Raises UserError for an encoder, a model in training mode, an empty prompt or no prompt, or segments
+        of other lengths.
         """
         if self.config.application == "encoder":
             raise UserError('an encoder does not generate: load it with application="lm" or "unilm"')
+        self._refuse_training()
         device = self.embeddings.token.weight.device
         ids = torch.tensor([token for row in rows for token in row], dtype=torch.int64, device=device)
         named = None
@@ -187,7 +189,10 @@ class Transformer(nn.Module):
         """Appends tokens [R, T] to the rows of the state; returns next-token logits [R, T, V].
 
         向每行追加词元并返回下一词元的 logits。
+
+        Raises UserError for a model in training mode, and for tokens of another shape.
         """
+        self._refuse_training()
         if tokens.dim() != 2 or tokens.shape[0] != state.rows:
             raise UserError(f"step: expected tokens [{state.rows}, T], got {list(tokens.shape)}")
         layout = state.begin(tokens.shape[1])
@@ -196,3 +201,7 @@ class Transformer(nn.Module):
             hidden = block(hidden, partial(block.attention.extend, cache=state, layer=layer))
         state.commit()
         return self.lm_logits(self.final_norm(hidden)).unflatten(0, tokens.shape)
+
+    def _refuse_training(self) -> None:
+        if self.training:
+            raise UserError("decoding: the model is in training mode, where dropout acts; call model.eval()")

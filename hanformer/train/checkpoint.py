@@ -45,7 +45,7 @@ class Progress:
     validations_since_best: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainState:
     """All that a run needs to go on: its progress, tensors and plain values by name.
 

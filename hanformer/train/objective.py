@@ -11,7 +11,7 @@ from torch import Tensor, nn
 Batch = TypeVar("Batch")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Loss:
     """A loss that is not divided yet: `total` is a sum over tokens (or rows), `count` says over how many.
 

@@ -1,20 +1,20 @@
-"""Parameter groups by kind, the default rule, torch's fused AdamW, and the table of rules by name."""
+"""Parameter groups by kind, the table of update rules by name, and their states on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hanformer.errors import UserError
-from hanformer.train.options import TrainOptions
+from hanformer.train.optim.adamw import adamw
+from hanformer.train.optim.base import OptimizerFactory, ParameterGroups
+from hanformer.train.optim.muon import muon
 
 KINDS = ("matrix", "embedding", "norm", "bias")
-ParameterGroups = list[dict[str, Any]]
-# Another rule (AdaX, Lion, ...) is another function of this kind.
-OptimizerFactory = Callable[[ParameterGroups, TrainOptions], torch.optim.Optimizer]
+RULES: dict[str, OptimizerFactory] = {"adamw": adamw, "muon": muon}
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, no_decay: Sequence[str]) -> ParameterGroups:
@@ -44,23 +44,6 @@ def parameter_groups(model: nn.Module, weight_decay: float, no_decay: Sequence[s
     return groups
 
 
-def adamw(groups: ParameterGroups, options: TrainOptions) -> torch.optim.Optimizer:
-    """torch's AdamW, fused on CPU and CUDA.
-
-    torch 自带的融合 AdamW。
-
-    Source: Loshchilov and Hutter, arXiv 1711.05101.
-    """
-    device = groups[0]["params"][0].device
-    return torch.optim.AdamW(
-        groups,
-        lr=options.learning_rate,
-        betas=options.betas,
-        eps=options.epsilon,
-        fused=device.type in ("cpu", "cuda"),
-    )
-
-
 def rule_named(name: str) -> OptimizerFactory:
     """The update rule of that name: adamw or muon.
 
@@ -68,12 +51,9 @@ def rule_named(name: str) -> OptimizerFactory:
 
     Raises UserError for another name.
     """
-    from hanformer.train.optim.muon import muon
-
-    rules = {"adamw": adamw, "muon": muon}
-    if name not in rules:
-        raise UserError(f"optimizer: expected one of {', '.join(rules)}, got {name!r}")
-    return rules[name]
+    if name not in RULES:
+        raise UserError(f"optimizer: expected one of {', '.join(RULES)}, got {name!r}")
+    return RULES[name]
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

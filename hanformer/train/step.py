@@ -16,7 +16,7 @@ from hanformer.train.precision import Precision
 Batch = TypeVar("Batch")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sums:
     """Of the micro-batches of an update: the summed loss, the count, and what the gradients still lack.
 

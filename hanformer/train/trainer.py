@@ -30,13 +30,9 @@ from hanformer.train.history import HISTORY_FILE, History, HistoryFile, Record
 from hanformer.train.interrupt import Interruption
 from hanformer.train.meter import Meter
 from hanformer.train.objective import Objective
-from hanformer.train.optimizer import (
-    OptimizerFactory,
-    adamw,
-    optimizer_state,
-    parameter_groups,
-    restore_optimizer,
-)
+from hanformer.train.optim.adamw import adamw
+from hanformer.train.optim.base import OptimizerFactory
+from hanformer.train.optimizer import optimizer_state, parameter_groups, restore_optimizer
 from hanformer.train.options import TrainOptions, check_same, to_json
 from hanformer.train.plan import rate_multiplier, total_updates
 from hanformer.train.precision import Precision

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     Raises UserError where the disk is full or the folder cannot be written; the previous file is then whole.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
+    temporary = _fresh(target)
     with saving(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -46,6 +46,53 @@ def write_text(path: str | Path, content: str) -> None:
     原子地写入 UTF-8 文本文件。
     """
     write_bytes(path, content.encode("utf-8"))
+
+
+def write_together(folder: str | Path, contents: Mapping[str, bytes]) -> None:
+    """Writes files of one folder that belong together, such as weights and their config; other files stay.
+
+    写入同一文件夹中相互配套的文件：不会出现新旧混杂；其余文件不受影响。
+
+    All new files are written beside the old ones and flushed; then the old ones step aside, and the new ones
+    take their names. A kill in the middle of the renaming leaves files missing (the old ones as
+    `.NAME.previous`), never new beside old. Works where `atomic_folder` cannot: in a folder that holds
+    more, may not be renamed, or is a mount.
+    Raises UserError where the disk is full or the folder cannot be written; the previous files are then whole.
+    """
+    target = Path(os.path.realpath(folder))
+    with saving(target):
+        target.mkdir(parents=True, exist_ok=True)
+        try:
+            for name, content in contents.items():
+                _write_through(_fresh(target / name), content)
+            _exchange([target / name for name in contents])
+        finally:
+            for name in contents:
+                with suppress(OSError):
+                    _fresh(target / name).unlink(missing_ok=True)
+        _sync_folder(target)
+
+
+def _exchange(paths: list[Path]) -> None:
+    """Puts the fresh files in the places of the old ones; an error puts back what was there."""
+    aside: list[Path] = []
+    placed: list[Path] = []
+    try:
+        for path in paths:
+            if path.exists():
+                os.replace(path, _previous(path))
+                aside.append(path)
+        for path in paths:
+            os.replace(_fresh(path), path)
+            placed.append(path)
+    except BaseException:
+        for path in placed:
+            path.unlink()
+        for path in aside:
+            os.replace(_previous(path), path)
+        raise
+    for path in aside:
+        _previous(path).unlink()
 
 
 @contextmanager
@@ -117,6 +164,10 @@ def _write_through(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _fresh(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.new")
 
 
 def _previous(target: Path) -> Path:

@@ -111,6 +111,17 @@ def test_lines_are_read_as_they_were_written(tmp_path_factory, texts):
     assert list(lines(path)) == expected
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("chunk", [1, 4, 7, 100])
+def test_a_byte_that_is_not_utf8_is_counted(tmp_path, monkeypatch, mark, chunk):
+    monkeypatch.setattr(files, "_CHUNK", chunk)
+    start = mark + '{"a": "好'.encode()
+    for bad in (b"\xff", b"\xe5\xa5"):  # the second is the beginning of a character
+        path = packed(tmp_path, start + bad, "")
+        with pytest.raises(UserError, match=rf"byte {len(start) + 1} is not UTF-8"):
+            read_json_records(path)
+
+
 def test_a_line_that_is_not_utf8_is_named(tmp_path):
     path = tmp_path / "text.txt"
     path.write_bytes("好\n".encode() + b"ab\xff\n")

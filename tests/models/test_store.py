@@ -151,6 +151,52 @@ def test_full_disk_keeps_what_was_there(folder: Path, monkeypatch: pytest.Monkey
     load(folder)
 
 
+@pytest.mark.parametrize("failing", range(4))
+def test_a_failure_between_the_files_mixes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """Saving renames four times: the old files aside, the new ones into their places."""
+    (folder / "notes.txt").write_text("stays", encoding="utf-8")
+    before, replace = contents(folder), os.replace
+    calls: list[object] = []
+
+    def fail_once(source: object, target: object) -> None:
+        calls.append(source)
+        if len(calls) == failing + 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        replace(source, target)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "replace", fail_once)
+    with pytest.raises(UserError, match="could not be written"):
+        save(random_model(tiny_config(layers=1), dtype=torch.float32, seed=9), folder)
+    assert contents(folder) == before
+
+
+def test_a_failed_save_beside_a_lone_config_leaves_no_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / WEIGHTS_FILE).unlink()
+    before, replace = contents(folder), os.replace
+
+    def fail_for_config(source: Path, target: Path) -> None:
+        if source.name.endswith(".new") and target.name == CONFIG_FILE:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_for_config)
+    with pytest.raises(UserError, match="could not be written"):
+        save(random_model(tiny_config(), dtype=torch.float32), folder)
+    assert contents(folder) == before
+
+
+def test_other_files_of_the_folder_stay(folder: Path) -> None:
+    (folder / "best").mkdir()
+    (folder / "run.toml").write_text("version = 1", encoding="utf-8")
+    save(random_model(tiny_config(layers=1), dtype=torch.float32), folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["best", CONFIG_FILE, WEIGHTS_FILE, "run.toml"]
+    assert load(folder).config.layers == 1
+
+
 def test_full_disk_before_the_first_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -164,8 +164,19 @@ def test_an_encoder_does_not_generate() -> None:
         random_model(tiny_config()).prompt([[1]])
 
 
+def test_a_model_in_training_mode_does_not_generate() -> None:
+    model = decoder(dropout=0.1)
+    state = start(model)[1]
+    model.train()
+    with pytest.raises(UserError, match=r"call model.eval\(\)"):
+        model.prompt([[1]])
+    with pytest.raises(UserError, match=r"call model.eval\(\)"):
+        model.step(tokens(3, 1), state)
+    assert state.length == 0 and model.eval().step(tokens(3, 1), state).shape == (3, 1, 23)
+
+
 def test_appended_tokens_go_on_counting() -> None:
     state = KeyValueCache(Causal(), Layout.of((2, 1), positions=torch.tensor([5, 6, 9])), layers=1, segment=1)
     layout = state.begin(2)
     assert layout.lengths == (2, 2) and layout.segments.tolist() == [1, 1, 1, 1]
-    assert layout.positions.tolist() == state.positions.tolist() == [7, 8, 10, 11]
+    assert layout.positions.tolist() == [7, 8, 10, 11] and state.layout is layout

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hanformer.config import NORM_PLACES, POSITIONS
 from hanformer.errors import UserError
+from hanformer.models import build
 from hanformer.nn.attention.softmax import SoftmaxAttention
 from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.positions import rotary_table, rotate, sinusoidal
@@ -66,10 +67,17 @@ def test_embeddings(position: str, norm_place: str) -> None:
     if position == "learned":
         expected = expected + layer.position.weight[[4, 0, 9]]
     if position == "sinusoidal":
-        expected = expected + sinusoidal(layout.positions, 16, dtype=torch.float64)
+        expected = 4 * expected + sinusoidal(layout.positions, 16, dtype=torch.float64)
     if norm_place == "post":
         expected = layer.norm(expected)
     torch.testing.assert_close(layer(torch.tensor([7, 8, 9]), layout), expected, **EXACT)
+
+
+def test_sinusoidal_positions_do_not_drown_the_tokens() -> None:
+    model = build(tiny_config(position="sinusoidal", norm_place="pre", hidden_size=768))
+    table = sinusoidal(torch.arange(1), 768)
+    learned = model.eval().embed(torch.tensor([7]), Layout.of((1,))).detach() - table
+    assert 0.5 < float(learned.norm() / table.norm()) < 2
 
 
 def test_embeddings_refuse_what_they_do_not_hold() -> None:

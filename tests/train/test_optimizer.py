@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from hanformer.errors import UserError
-from hanformer.train.optimizer import adamw, parameter_groups
+from hanformer.train.optim.adamw import adamw
+from hanformer.train.optimizer import parameter_groups
 from hanformer.train.options import TrainOptions
 from hanformer.train.precision import Precision
 from tests.train.tiny import tiny_model

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hanformer.errors import UserError
 from hanformer.weights import atomic
-from hanformer.weights.atomic import atomic_folder, recover_folder, write_bytes, write_text
+from hanformer.weights.atomic import atomic_folder, recover_folder, write_bytes, write_text, write_together
 
 
 def full_disk(*arguments: object) -> None:
@@ -117,3 +119,28 @@ def test_recovery_after_a_kill_between_the_renames(tmp_path: Path) -> None:
     (tmp_path / ".run.previous").mkdir()
     recover_folder(tmp_path / "run")
     assert names(tmp_path) == ["run"]
+
+
+@pytest.mark.parametrize("killed", range(5))
+def test_a_kill_between_files_that_belong_together_never_mixes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: int
+) -> None:
+    """Whatever stands under its name after a kill is of one writing; the next writing is whole again."""
+    write_together(tmp_path, {"a": b"old", "b": b"old"})
+    (tmp_path / "c").write_bytes(b"stays")
+    program = (
+        "import os, sys\n"
+        "from hanformer.weights.atomic import write_together\n"
+        "replace, left = os.replace, [int(sys.argv[2])]\n"
+        "def replace_or_die(source, target):\n"
+        "    os._exit(9) if not left[0] else left.__setitem__(0, left[0] - 1)\n"
+        "    replace(source, target)\n"
+        "os.replace = replace_or_die\n"
+        "write_together(sys.argv[1], {'a': b'new', 'b': b'new'})\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program, str(tmp_path), str(killed)], check=False)
+    assert run.returncode == (9 if killed < 4 else 0)
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name in ("a", "b")}
+    assert len(set(found.values())) <= 1 and (tmp_path / "c").read_bytes() == b"stays"
+    write_together(tmp_path, {"a": b"last", "b": b"last"})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == b"last"

@@ -48,7 +48,8 @@ class KeyValueCache:
         self._group_size = 1
         self._fresh = 0
         self._hidden: Tensor | None = None
-        self.positions = torch.empty(0, dtype=torch.int64)
+        #: The layout of the tokens that `begin` announced last.
+        self.layout = Layout.of((), device=device)
 
     @property
     def rows(self) -> int:
@@ -76,8 +77,9 @@ class KeyValueCache:
         hidden = ~torch.cat(visible, dim=-1)[:, None]
         # On a CPU looking is free, and most steps hide nothing; on a GPU it would wait for the queue.
         self._hidden = hidden if hidden.is_cuda or bool(hidden.any()) else None
-        self.positions = (position + steps[fresh]).flatten()
-        return Layout((count,) * self.rows, self.positions, segments[:, fresh].flatten())
+        positions = (position + steps[fresh]).flatten()
+        self.layout = Layout((count,) * self.rows, positions, segments[:, fresh].flatten())
+        return self.layout
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """Appends this layer's keys and values [R * T, H, D] and returns what the queries see: [R * T, H, D]."""

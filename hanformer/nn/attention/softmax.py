@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from hanformer.config import ModelConfig
 from hanformer.nn.attention.cache import KeyValueCache
 from hanformer.nn.functional.attend import attend
-from hanformer.nn.functional.positions import rotary_table, rotate
+from hanformer.nn.functional.packing import Layout
+from hanformer.nn.functional.positions import rotate
 from hanformer.nn.functional.visibility import Visibility
 
 
@@ -42,11 +43,11 @@ class SoftmaxAttention(nn.Module):
         query, key, value = (part(hidden).unflatten(-1, shape) for part in (self.query, self.key, self.value))
         return query, key, value
 
-    def place(self, query: Tensor, key: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds what is known of positions [N] to queries and keys."""
+    def place(self, query: Tensor, key: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Adds what is known of the positions of N tokens to their queries and keys [N, H, D]."""
         if not self.rotary:
             return query, key
-        table = rotary_table(positions, self.head_size, dtype=torch.promote_types(query.dtype, torch.float32))
+        table = layout.rotary(self.head_size, torch.promote_types(query.dtype, torch.float32))
         return rotate(query, table), rotate(key, table)
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor, visibility: Visibility) -> Tensor:
@@ -62,18 +63,18 @@ class SoftmaxAttention(nn.Module):
     def forward(self, hidden: Tensor, visibility: Visibility) -> Tensor:
         """[N, C] to [N, C]."""
         query, key, value = self.project(hidden)
-        query, key = self.place(query, key, visibility.query.positions)
+        query, key = self.place(query, key, visibility.query)
         return self.merge(self.mix(query, key, value, visibility))
 
     def remember(self, hidden: Tensor, visibility: Visibility, cache: KeyValueCache, layer: int) -> Tensor:
         """`forward` over prompts that also stores their keys and values in the cache."""
         query, key, value = self.project(hidden)
-        query, key = self.place(query, key, visibility.query.positions)
+        query, key = self.place(query, key, visibility.query)
         cache.store_prompt(layer, key, value)
         return self.merge(self.mix(query, key, value, visibility))
 
     def extend(self, hidden: Tensor, cache: KeyValueCache, layer: int) -> Tensor:
         """Attention of appended tokens [R * T, C] over the prompt and what was appended before them."""
         query, key, value = self.project(hidden)
-        query, key = self.place(query, key, cache.positions)
+        query, key = self.place(query, key, cache.layout)
         return self.merge(cache.attend(layer, query, key, value, self.scale))

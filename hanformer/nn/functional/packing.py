@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from hanformer.errors import UserError
+from hanformer.nn.functional.positions import rotary_table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
     """What the rows of a packed batch are: where each begins and ends, and what its tokens are called.
 
@@ -92,12 +93,25 @@ class Layout:
         starts = torch.tensor(self.offsets[:-1], dtype=torch.int64, device=running.device)
         return running - before[starts][self.row_of_token] if self.total else running
 
+    @cached_property
+    def _rotary_tables(self) -> dict[tuple[int, torch.dtype], Tensor]:
+        return {}
+
+    def rotary(self, size: int, dtype: torch.dtype) -> Tensor:
+        """`rotary_table` of the positions, [N, 2, size / 2]: made once, it serves every layer."""
+        tables, key = self._rotary_tables, (size, dtype)
+        if key not in tables:
+            # A table that was made under inference_mode could not serve a later pass with gradients.
+            with torch.inference_mode(False):
+                tables[key] = rotary_table(self.positions, size, dtype=dtype)
+        return tables[key]
+
     def to(self, device: torch.device | str) -> Layout:
         """The same layout with its tensors on another device."""
         return Layout(self.lengths, self.positions.to(device), self.segments.to(device))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Packing:
     """How a padded batch was packed: its layout and the way back.
 

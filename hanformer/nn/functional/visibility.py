@@ -17,7 +17,7 @@ from torch import Tensor
 from hanformer.nn.functional.packing import Layout
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tokens:
     """What a rule may know of tokens: three int64 tensors of one shape, ready to be broadcast.
 
@@ -49,10 +49,10 @@ class Rule(ABC):
     可见性规则：哪些（查询，键）对可以互相看见；可用 & 与 | 组合。
     """
 
-    #: True where the rule alone keeps real tokens from looking at padding on the right.
-    looks_left_only = False
     #: True where every pair is allowed.
     is_full = False
+    #: True where exactly j <= i is allowed: kernels have a form of their own for it, which needs no mask.
+    is_causal = False
 
     @abstractmethod
     def allows(self, query: Tokens, key: Tokens) -> Tensor:
@@ -87,7 +87,7 @@ class Full(Rule):
 class Causal(Rule):
     """A token looks at itself and at what stands before it: j <= i. 只看左边（语言模型）。"""
 
-    looks_left_only = True
+    is_causal = True
 
     def allows(self, query: Tokens, key: Tokens) -> Tensor:
         return key.index <= query.index
@@ -129,7 +129,7 @@ class Either(Rule):
         return self.first.allows(query, key) | self.second.allows(query, key)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Neighbouring rows that attention handles as one rectangular batch.
 
@@ -208,7 +208,7 @@ def _group(layout: Layout, first: int, last: int) -> Group:
     return Group(last - first, longest, tokens, places)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """One rectangle of attention: query group, key group, and the mask that the kernel needs, if any.
 
@@ -224,7 +224,7 @@ class Plan:
     causal: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Visibility:
     """A rule bound to one batch; the plan is computed once and serves every layer.
 
@@ -248,7 +248,8 @@ class Visibility:
     def _plan(self, first: int, last: int, same: bool) -> Plan:
         query = _group(self.query, first, last)
         key = query if same else _group(self.key, first, last)
-        if same and type(self.rule) is Causal:
+        # Padding stands on the right, where no real token looks.
+        if same and self.rule.is_causal:
             return Plan(query, key, None, causal=True)
         if self.rule.is_full:
             return Plan(

@@ -17,7 +17,9 @@ class Embeddings(nn.Module):
 
     词元、段与位置嵌入之和；后归一化模型再做层归一化；最后 dropout。
 
-    Additive positions enter before the norm. Rotary positions act in attention and add nothing here.
+    Additive positions enter before the norm. Rotary positions act in attention and add nothing here. Sinusoidal
+    ones have mean square 1/2, beside which initial weights of deviation 0.02 would be nothing: what was learned
+    is multiplied by √C first. Source: Vaswani et al. 2017, section 3.4; bert4keras does not multiply.
     Shapes: ids [N] to [N, C]. Raises UserError for ids, segments or positions out of range.
     """
 
@@ -45,7 +47,8 @@ class Embeddings(nn.Module):
         if self.position is not None:
             embedded = embedded + self.position(layout.positions)
         if self.config.position == "sinusoidal":
-            embedded = embedded + sinusoidal(layout.positions, self.config.hidden_size, dtype=embedded.dtype)
+            size = self.config.hidden_size
+            embedded = embedded * size**0.5 + sinusoidal(layout.positions, size, dtype=embedded.dtype)
         if self.norm is not None:
             embedded = self.norm(embedded)
         return self.dropout(embedded)

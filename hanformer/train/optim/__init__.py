@@ -1,1 +1,1 @@
-"""Update rules that torch does not have, or not in the form that is needed."""
+"""Update rules, one file each: torch's own, and those that torch does not have in the form that is needed."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from hanformer.train.optimizer import ParameterGroups
+from hanformer.train.optim.base import ParameterGroups
 from hanformer.train.options import TrainOptions
 
 #: a, b, c of the quintic x ↦ a·x + b·x³ + c·x⁵ that drives singular values to about 1, and its repetitions.

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hanformer.errors import UserError
 from hanformer.nn.functional.packing import Layout, find_packing
+from hanformer.nn.functional.positions import rotary_table, rotate
 
 
 def test_layout_by_hand() -> None:
@@ -48,6 +49,29 @@ def test_one_entry_a_token(name: str) -> None:
 def test_to_another_device() -> None:
     layout = Layout.of((1, 2)).to("meta")
     assert layout.lengths == (1, 2) and layout.positions.device.type == layout.segments.device.type == "meta"
+
+
+def test_records_of_tensors_are_compared_by_identity() -> None:
+    layout = Layout.of((1, 2))
+    assert layout == layout and layout != Layout.of((1, 2)) and len({layout, layout}) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rotary_tables_are_made_once_and_are_the_same_bits(dtype: torch.dtype) -> None:
+    layout = Layout.of((3, 2), positions=torch.tensor([5, 1, 70_000, 0, 3]))
+    table = layout.rotary(8, dtype)
+    assert torch.equal(table, rotary_table(layout.positions, 8, dtype=dtype)) and table.dtype == dtype
+    assert layout.rotary(8, dtype) is table
+    assert layout.rotary(4, dtype).shape == (5, 2, 2) and layout.rotary(8, torch.float16) is not table
+
+
+def test_a_rotary_table_of_inference_serves_training() -> None:
+    layout = Layout.of((2,))
+    with torch.inference_mode():
+        layout.rotary(4, torch.float32)
+    x = torch.randn(2, 1, 4, requires_grad=True)
+    rotate(x, layout.rotary(4, torch.float32)).sum().backward()
+    assert x.grad is not None
 
 
 def test_packing_by_hand() -> None:

@@ -22,7 +22,14 @@ from hanformer.nn.functional.visibility import (
     UniLM,
     cut_rows,
 )
-from tests.harness import check_rule, check_visibility, naive_visible, patterned_layout, rows_of
+from tests.harness import (
+    check_claims,
+    check_rule,
+    check_visibility,
+    naive_visible,
+    patterned_layout,
+    rows_of,
+)
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,27 @@ def test_no_mask_where_none_is_needed() -> None:
     assert [(plan.mask, plan.causal) for plan in Causal().bind(ragged).plans] == [(None, True)]
     assert all(plan.mask is not None for plan in Full().bind(ragged).plans)
     assert all(plan.mask is not None and not plan.causal for plan in Causal().bind(equal, ragged).plans)
+
+
+def test_claims_are_checked() -> None:
+    class Boaster(UniLM):
+        is_causal = True
+
+    with pytest.raises(AssertionError):
+        check_claims(Boaster())
+
+
+def test_a_rule_that_is_causal_needs_no_mask() -> None:
+    class Earlier(Near):
+        """j <= i in other words."""
+
+        is_causal = True
+
+        def allows(self, query: Tokens, key: Tokens) -> Tensor:
+            return query.index - key.index >= 0
+
+    check_rule(Earlier())
+    assert [plan.mask for plan in Earlier().bind(Layout.of((6, 5))).plans] == [None]
 
 
 def test_equal_rows_are_views() -> None:
