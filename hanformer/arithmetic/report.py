@@ -63,18 +63,22 @@ def _row(row: Judged) -> dict[str, object]:
 def solved_text(evaluations: Mapping[str, Evaluation], count: int) -> str:
     """Some solved problems as text, of different types where there are types. 若干解题示例。"""
     lines = ["Some problems that training never saw:"]
-    for row in _examples(evaluations, count):
+    for row in _examples(next(iter(evaluations.values())), count):
         lines += [f"  {row.problem.text}", f"    {_written(row)}"]
     return "\n".join(lines)
 
 
-def _examples(evaluations: Mapping[str, Evaluation], count: int) -> list[Judged]:
+def _examples(evaluation: Evaluation, count: int) -> list[Judged]:
     """The first problem of each type, right or wrong: nothing is picked for its result."""
     chosen: dict[str, Judged] = {}
-    for evaluation in evaluations.values():
-        for index, row in enumerate(evaluation.judged):
-            chosen.setdefault(row.problem.kind or str(index), row)
+    for index, row in enumerate(evaluation.judged):
+        chosen.setdefault(row.problem.kind or str(index), row)
     return list(chosen.values())[:count]
+
+
+def _examples_section(title: str, evaluation: Evaluation) -> str:
+    cards = "".join(_card(row) for row in _examples(evaluation, 30))
+    return f"<details open><summary>{escape(title)}</summary>{cards}</details>"
 
 
 def _written(row: Judged) -> str:
@@ -99,10 +103,10 @@ def write_report(path: Path, report: Report) -> None:
         _curves(report.history),
         *(_table(title, evaluation) for title, evaluation in report.evaluations.items()),
         "<h2>Solved problems · 解题示例</h2>",
-        "<p>The first problem of each type in the test sets, whether solved or not.</p>",
-        *(_card(row) for row in _examples(report.evaluations, 40)),
+        "<p>The first problem of each type, whether solved or not: nothing is picked for its result.</p>",
+        *(_examples_section(title, evaluation) for title, evaluation in report.evaluations.items()),
         "<h2>How it was made · 运行信息</h2>",
-        _facts(description),
+        f"<details><summary>data, recipe, machine</summary>{_facts(description)}</details>",
         "<h2>Next · 下一步</h2>",
         f'<pre>hanformer solve {escape(str(report.run))} "题目"\n'
         f"hanformer evaluate {escape(str(report.run))} --beams 3\n"
@@ -188,6 +192,7 @@ table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .
 .bar div{background:#31688e;height:100%;border-radius:.35rem}
 .card{border-left:4px solid #3a8f5c;background:#f7f7f5;margin:.8rem 0;padding:.6rem 1rem}
 .card.wrong{border-color:#b5442e}
+summary{cursor:pointer;font-weight:600;margin:.8rem 0}
 pre{white-space:pre-wrap;margin:.4rem 0 0;font-size:.92rem}svg{max-width:100%;height:auto}
 """
 _PAGE = """<!doctype html>

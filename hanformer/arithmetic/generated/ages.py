@@ -118,5 +118,5 @@ AGES: Final = Kind(
     "年龄",
     "ages",
     (FUTURE, PAST, LATER, SUM),
-    asides=("{other}的爷爷今年{noise}岁。", "{who}的生日在春天。"),
+    asides=("{other}的邻居今年{noise}岁。", "{who}的生日在春天。"),
 )

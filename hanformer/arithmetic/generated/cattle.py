@@ -94,7 +94,7 @@ MEADOW: Final = Form(
 
 SPRING: Final = Form(
     draw=_meadow,
-    words=(Words(("pool",), (("一口井",), ("一个水池",), ("一口泉眼旁的水塘",), ("一艘船的底舱",))),),
+    words=(Words(("pool",), (("一口井",), ("一个水池",), ("泉眼旁的一口水塘",), ("一艘船的底舱",))),),
     stories=(
         "{pool}不断有水匀速流入，用{more}台抽水机{short}小时可以抽完，用{less}台抽水机{long}小时可以抽完，",
         "{pool}已有一些水，水还在匀速流进来，{less}台抽水机{long}小时抽完，{more}台抽水机{short}小时抽完，",

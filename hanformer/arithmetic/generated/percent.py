@@ -106,7 +106,7 @@ RISE: Final = Form(
         "{owner}原来有{base}{unit}{thing}，现在增加了{rate}，",
         "{owner}去年有{base}{unit}{thing}，今年的{thing}比去年多{rate}，",
     ),
-    held_out=("去年{owner}的{thing}是{base}{unit}，到了今年，数量上涨了{rate}，",),
+    held_out=("去年{owner}的{thing}是{base}{unit}，到了今年，数量增长了{rate}，",),
     questions=(
         Question("[现在|今年]有{thing}多少{unit}？", "{base}*(1+{rate})"),
         Question("[增加了|多了]多少{unit}？", "{base}*{rate}"),
@@ -134,7 +134,7 @@ BEFORE_RISE: Final = Form(
         "{owner}今年有{thing}{now}{unit}，比去年增加了{rate}，",
         "{owner}现有{now}{unit}{thing}，比去年多{rate}，",
     ),
-    held_out=("与去年相比，{owner}的{thing}上涨了{rate}，达到{now}{unit}，",),
+    held_out=("与去年相比，{owner}的{thing}数量增长了{rate}，达到{now}{unit}，",),
     questions=(Question("去年有{thing}多少{unit}？", "{now}/(1+{rate})"),),
 )
 
@@ -145,7 +145,7 @@ BEFORE_FALL: Final = Form(
         "{owner}今年有{thing}{now}{unit}，比去年减少了{rate}，",
         "{owner}现有{now}{unit}{thing}，比去年少{rate}，",
     ),
-    held_out=("与去年相比，{owner}的{thing}下降了{rate}，只有{now}{unit}，",),
+    held_out=("与去年相比，{owner}的{thing}数量下降了{rate}，只有{now}{unit}，",),
     questions=(Question("去年有{thing}多少{unit}？", "{now}/(1-{rate})"),),
 )
 

@@ -75,7 +75,7 @@ ONE: Final = Form(
         "{first}有{amount}{unit}，{first}和{second}{what}的比是{left}:{right}，",
         "已知{first}和{second}{what}之比为{left}:{right}，其中{first}有{amount}{unit}，",
     ),
-    held_out=("{first}拥有{amount}{unit}，它与{second}{what}相比是{left}:{right}，",),
+    held_out=("{first}拥有{amount}{unit}，这个数与{second}{what}之比是{left}:{right}，",),
     questions=(
         Question("{second}有多少{unit}？", "{amount}/{left}*{right}"),
         Question("{first}和{second}[一共|共]有多少{unit}？", "{amount}/{left}*({left}+{right})"),

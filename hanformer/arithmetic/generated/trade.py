@@ -106,7 +106,7 @@ COST: Final = Form(
         "商店卖出一{unit}{goods}，卖价是{price}元，比进价高{rate}，",
         "某商场按{rate}的利润率给一种{goods}定价，每{unit}定价{price}元，",
     ),
-    held_out=("店主把一{unit}{goods}卖了{price}元，算下来比成本多赚了{rate}，",),
+    held_out=("店主把一{unit}{goods}卖了{price}元，算下来赚了成本的{rate}，",),
     questions=(Question("每{unit}{goods}的[进价|成本]是多少元？", "{price}/(1+{rate})"),),
 )
 

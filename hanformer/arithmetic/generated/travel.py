@@ -158,7 +158,7 @@ BRIDGE: Final = Form(
     ),
     held_out=("{way}的长度是{bridge}米。一列每秒行驶{speed}米的火车要完全穿过它，车身长{train}米，",),
     questions=(
-        Question("火车[完全通过|从车头进到车尾离开]{way}[要|需要]多少秒？", "({bridge}+{train})/{speed}"),
+        Question("火车[完全通过|从车头进入到车尾离开]{way}[要|需要]多少秒？", "({bridge}+{train})/{speed}"),
     ),
 )
 

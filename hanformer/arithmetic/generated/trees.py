@@ -127,10 +127,10 @@ GAP: Final = Form(
     draw=_even,
     words=(_ROAD,),
     stories=(
-        "在长{length}米的{road}的一侧{act}{thing}，两端都{act}，[一共|共]{act}了{count}{unit}，",
+        "在{road}的一侧{act}{thing}，路长{length}米，两端都{act}，[一共|共]{act}了{count}{unit}，",
         "{road}长{length}米，在它的一边等距离地{act}了{count}{unit}{thing}，两头都{act}，",
     ),
-    held_out=("{count}{unit}{thing}均匀地分布在{length}米长的{road}一侧，起点和终点各有一{unit}，",),
+    held_out=("{road}全长{length}米，{count}{unit}{thing}均匀地分布在它的一侧，起点和终点各有一{unit}，",),
     questions=(Question("[相邻两{unit}之间相距|每相邻两{unit}的间隔是]多少米？", "{length}/({count}-1)"),),
 )
 

@@ -49,6 +49,11 @@ def _goods(rng: Random) -> Values:
     return {"total": shown(exact(price) * count), "count": count, "more": rng.randint(3, 40)}
 
 
+def _output(rng: Random) -> Values:
+    pace, time = rng.randint(2, 60), rng.randint(2, 20)
+    return {"total": pace * time, "count": time, "more": rng.randint(3, 40)}
+
+
 def _reverse(rng: Random) -> Values:
     price, count = rng.randint(2, 60), rng.randint(2, 20)
     return {"total": price * count, "count": count, "money": price * rng.randint(3, 40)}
@@ -98,7 +103,7 @@ AFFORD: Final = Form(
 )
 
 OUTPUT: Final = Form(
-    draw=_goods,
+    draw=_output,
     words=(_MAKING,),
     stories=(
         "{maker}{count}{time}{do}{total}{unit}，",
@@ -106,9 +111,7 @@ OUTPUT: Final = Form(
     ),
     held_out=("{maker}{do}的速度保持不变，用了{count}{time}共完成{total}{unit}，",),
     questions=(
-        Question(
-            "[照这样计算|照这样的速度]，{more}{time}可以{do}多少{unit}？", "{total}/{count}*{more}", "decimal"
-        ),
+        Question("[照这样计算|照这样的速度]，{more}{time}可以{do}多少{unit}？", "{total}/{count}*{more}"),
     ),
 )
 
