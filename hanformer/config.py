@@ -93,6 +93,8 @@ class ModelConfig:
                 f"config: hidden_size {self.hidden_size} must be a multiple of "
                 f"attention_heads {self.attention_heads}"
             )
+        if not self.initial_deviation > 0:
+            raise UserError(f"config: initial_deviation must be above 0, got {self.initial_deviation!r}")
         for name in ("dropout", "attention_dropout"):
             rate = getattr(self, name)
             if not isinstance(rate, (int, float)) or not 0 <= rate < 1:

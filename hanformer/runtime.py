@@ -60,8 +60,9 @@ def set_threads(count: int | None) -> int:
     """
     if count is None:
         count = _usable_cores()
-    if count < 1:
-        raise UserError(f"threads: expected at least 1, got {count}")
+    most = 8 * (os.cpu_count() or 1)
+    if not 1 <= count <= most:
+        raise UserError(f"threads: expected 1 to {most} on this machine, got {count}")
     torch.set_num_threads(count)
     return count
 
@@ -86,6 +87,8 @@ def choose_device(word: str = "auto") -> torch.device:
         device = torch.device(word)
     except RuntimeError:
         raise UserError(f"device: expected auto, cpu or cuda[:number], got {word!r}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device: expected auto, cpu or cuda[:number], got {word!r}")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device: {word!r} was asked for, but torch finds no GPU; use --device cpu")
     return device

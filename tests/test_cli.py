@@ -74,6 +74,61 @@ def test_wrong_paths_and_choices_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        *("train.betas=0.9", "sizes=4", "train.epochs.x=1", "train.learning_rate=none", "label_smoothing=2"),
+        *(
+            "train.seed=-1",
+            "sizes.initial_deviation=-1",
+            "noise.mask=2",
+            "label_smoothing=nan",
+            "train.knots=1,2",
+        ),
+        *(
+            "optimizer=sgd",
+            "sizes.hidden_size=63",
+            "generated=0",
+            "train.learning_rate=inf",
+            "slots.constants=1/0",
+        ),
+    ],
+)
+def test_senseless_choices_are_refused(assignment: str) -> None:
+    from hanformer.arithmetic.recipe import DEFAULT
+    from hanformer.arithmetic.training import make_layout, make_model
+    from hanformer.errors import UserError
+    from tests.arithmetic.tiny import tiny_data
+
+    with pytest.raises(UserError):
+        name, value = assignment.split("=")
+        recipe = DEFAULT.changed({name: value})
+        make_model(recipe, make_layout(recipe, tiny_data().train))
+
+
+def test_choices_of_every_kind_can_be_set() -> None:
+    from hanformer.arithmetic.recipe import DEFAULT
+
+    changes = {
+        "slots.constants": "1,3.14",
+        "train.betas": "0.8,0.9",
+        "train.clip_norm": "none",
+        "sizes.layers": "2",
+    }
+    recipe = DEFAULT.changed(changes)
+    assert [str(value) for value in recipe.slots.constants] == ["1", "157/50"]
+    assert (recipe.train.betas, recipe.train.clip_norm, recipe.sizes.layers) == ((0.8, 0.9), None, 2)
+
+
+def test_usage_errors_are_one_line(run: Path) -> None:
+    assert "beams" in refused(hanformer("solve", str(run), PROBLEM, "--beams", "0"))
+    assert "beams" in refused(hanformer("solve", str(run), PROBLEM, "--beams", "10000"))
+    assert "threads" in refused(hanformer("solve", str(run), PROBLEM, "--threads", "100000"))
+    assert "device" in refused(hanformer("solve", str(run), PROBLEM, "--device", "meta"))
+    assert "frobnicate" in refused(hanformer("frobnicate"))
+    assert "no number" in refused(hanformer("solve", str(run), "小明有一些苹果", "--threads", "1"))
+
+
 def test_data_check_lists_dropped_rows_with_reasons(tmp_path: Path) -> None:
     rows = [
         {"id": "1", "original_text": "3个和5个", "equation": "x=3+5", "ans": "8"},

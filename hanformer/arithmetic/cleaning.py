@@ -25,7 +25,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
-from hanformer.arithmetic.expression import Expression, ExpressionError, evaluate, parse, parse_written
+from hanformer.arithmetic.expression import (
+    DEFAULT_LIMITS,
+    Expression,
+    ExpressionError,
+    evaluate,
+    parse,
+    parse_written,
+)
 from hanformer.arithmetic.records import Problem
 
 _MIXED = re.compile(r"([0-9]+)\(([0-9]+/[0-9]+)\)")
@@ -86,6 +93,9 @@ def fault(problem: Problem) -> str:
     """Why rule 7 refuses a problem; empty if it does not. 剔除原因；合格则为空串。"""
     if problem.answer is None:
         return "there is no answer"
+    # The rewriting rules are regular expressions: what `parse` would refuse for its length must not reach them.
+    if max(len(problem.equation), len(problem.answer)) > DEFAULT_LIMITS.length:
+        return f"equation or answer of more than {DEFAULT_LIMITS.length} characters"
     try:
         value = evaluate(parse(rewrite_equation(problem.equation)))
     except ExpressionError as error:

@@ -55,7 +55,9 @@ def open_data(source: str, *, seed: int = 0, count: int = 20000, valid: int = 50
         return DataSet(str(path), cleaned.originals, split.valid[:valid], tests, len(cleaned.dropped))
     held = sorted(cleaned.originals, key=_place)[:valid]
     if len(held) == len(cleaned.originals):
-        raise UserError(f"{path}: {len(held)} usable problems are too few to hold out {valid}; use --valid")
+        raise UserError(
+            f"{path}: {len(held)} usable problems are too few to hold out {valid}; hold out fewer (--set valid=N)"
+        )
     hidden = {problem.id for problem in held}
     train = [problem for problem in cleaned.originals if problem.id not in hidden]
     return DataSet(str(path), train, held, tests, len(cleaned.dropped))
@@ -89,7 +91,9 @@ def problems_to_judge(source: str, *, seed: int = 0) -> dict[str, Sequence[Probl
         if split.test:
             return {"test": split.test}
         return {"all": [*split.train, *split.valid]}
-    return {path.name: clean_all(read_problems(path)).originals}
+    problems = read_problems(path)
+    kept = clean_all(problems).originals
+    return {f"{path.name}, {len(kept):,} of {len(problems):,} rows usable": kept}
 
 
 def all_problems(path: str | Path) -> list[Problem]:

@@ -19,6 +19,7 @@ from hanformer.arithmetic.slots import NumberSpan
 from hanformer.errors import UserError
 
 LAYOUT_FILE = "layout.json"
+NO_NUMBERS = "the problem has no number: write its numbers as digits, such as 3, 2.5, (1/2) or 20%"
 #: The longest problem that is read, in characters; longer ones are refused.
 LONGEST_TEXT = 1000
 
@@ -47,6 +48,11 @@ class Noise:
 
     piece_dropout: float = 0.1
     mask: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("piece_dropout", "mask"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"noise: {name} is a share from 0 up to 1, got {getattr(self, name)}")
 
 
 class ProblemLayout(Protocol):

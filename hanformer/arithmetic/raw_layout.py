@@ -14,7 +14,7 @@ from typing import Any
 from hanformer.arithmetic.cleaning import Dropped, clean, rewrite_text
 from hanformer.arithmetic.expression import Expression, parse
 from hanformer.arithmetic.grammar import Grammar, Operands
-from hanformer.arithmetic.layouts import LAYOUT_FILE, Noise, Reading, check_text, grammar_for
+from hanformer.arithmetic.layouts import LAYOUT_FILE, NO_NUMBERS, Noise, Reading, check_text, grammar_for
 from hanformer.arithmetic.records import Problem
 from hanformer.errors import UserError
 from hanformer.text.vocabulary import Vocabulary
@@ -90,7 +90,10 @@ class RawLayout:
         """Source ids and usable numbers of a problem."""
         question = rewrite_text(check_text(text))
         encoding = self.tokenizer.encode(question)
-        numbers = {*_NUMBER.findall(question), *self.options.constants}
+        found = _NUMBER.findall(question)
+        if not found:
+            raise UserError(NO_NUMBERS)
+        numbers = {*found, *self.options.constants}
         operands = frozenset(tuple(self._number(number)) for number in numbers if len(number) <= 20)
         return Reading(tuple(encoding.ids), (), Operands(operands))
 

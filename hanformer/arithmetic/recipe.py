@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hanformer.arithmetic.layouts import Noise
 from hanformer.arithmetic.raw_layout import RawOptions
 from hanformer.arithmetic.slot_layout import SlotOptions
 from hanformer.errors import UserError
+from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions
 from hanformer.weights.atomic import write_text
 
@@ -64,6 +66,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.layout not in ("slots", "raw"):
             raise UserError(f"layout: expected slots or raw, got {self.layout!r}")
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"label_smoothing: expected a share from 0 up to 1, got {self.label_smoothing}")
+        for name in ("token_budget", "valid", "generated"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        rule_named(self.optimizer)
 
     def changed(self, assignments: Mapping[str, str]) -> Recipe:
         """A copy with fields set by dotted name, as `--set train.learning_rate=5e-4` gives them.
@@ -79,32 +87,53 @@ class Recipe:
 
 
 def _assign(record: Any, name: str, path: list[str], text: str) -> Any:
-    values = asdict(record)
-    if path[0] not in values:
-        raise UserError(f"--set {name}: unknown name {path[0]!r}; there are {', '.join(sorted(values))}")
+    if not is_dataclass(record) or isinstance(record, type):
+        raise UserError(
+            f"--set {name}: {path[0]!r} stands inside a plain value; leave out the last part of the name"
+        )
+    known = {entry.name: str(entry.type) for entry in fields(record)}
+    if path[0] not in known:
+        raise UserError(f"--set {name}: unknown name {path[0]!r}; there are {', '.join(sorted(known))}")
     current = getattr(record, path[0])
     if len(path) > 1:
         return replace(record, **{path[0]: _assign(current, name, path[1:], text)})
-    return replace(record, **{path[0]: _read(name, text, current)})
+    if is_dataclass(current):
+        raise UserError(
+            f"--set {name}: is a group; set one of {', '.join(e.name for e in fields(current))} in it"
+        )
+    return replace(record, **{path[0]: _read(name, text, current, known[path[0]])})
 
 
-def _read(name: str, text: str, current: Any) -> Any:
-    """The text as a value of the type that the field holds; a field that holds None takes a number."""
+def _read(name: str, text: str, current: Any, kind: str) -> Any:
+    """The text as a value of the field's kind, which is its annotation."""
     try:
-        if text.lower() in ("none", "null"):
+        if text.lower() == "none" and "None" in kind:
             return None
-        if isinstance(current, bool):
+        if kind.startswith("bool"):
             return {"true": True, "false": False}[text.lower()]
-        if isinstance(current, tuple):
-            return tuple(type(current[0])(part) for part in text.split(","))
-        if isinstance(current, str):
+        if kind.startswith("tuple"):
+            return _read_tuple(text.split(","), current, kind)
+        if kind.startswith("str"):
             return text
-        if isinstance(current, float):
-            return float(text)
-        return int(text) if isinstance(current, int) or text.isdigit() else float(text)
-    except (KeyError, ValueError, IndexError):
-        expected = type(current).__name__ if current is not None else "number"
-        raise UserError(f"--set {name}: expected {expected} like {current!r}, got {text!r}") from None
+        value = int(text) if kind.startswith("int") else float(text)
+        if not math.isfinite(value):
+            raise ValueError
+        return value
+    except (KeyError, ValueError, ZeroDivisionError):
+        raise UserError(f"--set {name}: expected {kind} like {current!r}, got {text!r}") from None
+
+
+def _read_tuple(parts: list[str], current: tuple[Any, ...], kind: str) -> tuple[Any, ...]:
+    """Parts of one type; a tuple of fixed length keeps it."""
+    if "..." not in kind and len(parts) != len(current):
+        raise ValueError
+    inner = next((read for word, read in _PART_READERS.items() if f"[{word}" in kind), None)
+    if inner is None:
+        raise ValueError
+    return tuple(inner(part.strip()) for part in parts)
+
+
+_PART_READERS: dict[str, Callable[[str], Any]] = {"Fraction": Fraction, "float": float, "str": str}
 
 
 #: What both presets share: checkpoints are chosen by validation accuracy, weights are averaged.
@@ -151,7 +180,7 @@ class RunDescription:
 
 def write_description(folder: Path, description: RunDescription) -> None:
     """Writes run.toml. 写入 run.toml。"""
-    write_text(folder / RUN_FILE, tomli_w.dumps(_plain(asdict(description))))
+    write_text(folder / RUN_FILE, tomli_w.dumps(plain(asdict(description))))
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -176,10 +205,10 @@ def read_description(folder: Path) -> dict[str, Any]:
     return values
 
 
-def _plain(value: Any) -> Any:
-    """Values that TOML can write: fractions as text, None left out."""
+def plain(value: Any) -> Any:
+    """Values that TOML can write: fractions as text, None left out. 转为 TOML 可写的值。"""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+        return {str(key): plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return str(value) if isinstance(value, (Fraction, Path)) else value

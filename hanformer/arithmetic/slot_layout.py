@@ -15,7 +15,7 @@ from typing import Any
 from hanformer.arithmetic.cleaning import read_equation
 from hanformer.arithmetic.expression import Expression, ExpressionError, Number, leaves
 from hanformer.arithmetic.grammar import Grammar, Operands
-from hanformer.arithmetic.layouts import LAYOUT_FILE, Noise, Reading, check_text, grammar_for
+from hanformer.arithmetic.layouts import LAYOUT_FILE, NO_NUMBERS, Noise, Reading, check_text, grammar_for
 from hanformer.arithmetic.normalise import normalise
 from hanformer.arithmetic.notation import (
     from_infix_tokens,
@@ -108,6 +108,8 @@ class SlotLayout:
         """Source ids, numbers and operands of a problem; numbers beyond the last slot stay text."""
         text = check_text(text)
         numbers = tuple(find_numbers(text, self.options.chinese_numerals)[: self.options.slots])
+        if not numbers:
+            raise UserError(NO_NUMBERS)
         operands = [*self._constants, *(self._ids[f"[N{index}]"] for index in range(len(numbers)))]
         source = self._source(text, numbers, self._pieces_of)
         return Reading(source, numbers, Operands(frozenset((operand,) for operand in operands)))

@@ -12,11 +12,18 @@ from random import Random
 import torch
 from torch import nn
 
-from hanformer.arithmetic.data_sets import DataSet
+from hanformer.arithmetic.data_sets import GENERATED, DataSet
 from hanformer.arithmetic.evaluation import evaluate
 from hanformer.arithmetic.layouts import LAYOUT_FILE, Noise, ProblemLayout, Reading
 from hanformer.arithmetic.raw_layout import RawLayout
-from hanformer.arithmetic.recipe import RUN_FILE, Recipe, RunDescription, read_description, write_description
+from hanformer.arithmetic.recipe import (
+    RUN_FILE,
+    Recipe,
+    RunDescription,
+    plain,
+    read_description,
+    write_description,
+)
 from hanformer.arithmetic.records import Problem
 from hanformer.arithmetic.slot_layout import SlotLayout
 from hanformer.arithmetic.solver import LONGEST_TARGET, Solver
@@ -28,8 +35,9 @@ from hanformer.models import Transformer, build, load
 from hanformer.models.store import write_config
 from hanformer.runtime import describe_machine, inference_dtype, seed_everything
 from hanformer.text.wordpiece import WordPieceTokenizer
-from hanformer.train.history import History
+from hanformer.train.history import HISTORY_FILE, History
 from hanformer.train.optimizer import rule_named
+from hanformer.train.options import FREE_ON_RESUME
 from hanformer.train.progress import Reporter
 from hanformer.train.sequence import predict_targets
 from hanformer.train.trainer import Trainer
@@ -133,10 +141,9 @@ def train(
     """
     folder = Path(run_folder)
     origin = None if start_from is None else Path(start_from)
+    _check_folder(folder, recipe, data, resume)
     seed_everything(recipe.train.seed)
-    layout = _saved_layout(folder) if resume else None
-    if layout is None:
-        layout = make_layout(recipe, data.train, origin)
+    layout = load_layout(folder) if resume else make_layout(recipe, data.train, origin)
     examples = prepare(layout, data.train)
     if not examples:
         raise UserError(f"{data.source}: no training problem can be expressed in the {recipe.layout} layout")
@@ -159,13 +166,39 @@ def train(
         optimizer=rule_named(recipe.optimizer),
         accompany=_accompany(model, layout),
     )
-    if not resume and (folder / "last").exists():
-        raise UserError(
-            f"{folder} already holds a run: add --resume to go on with it, or choose another folder"
-        )
-    layout.save(folder)
-    write_description(folder, _describe(recipe, data, len(examples), model))
+    if not resume:
+        layout.save(folder)
+        write_description(folder, _describe(recipe, data, len(examples), model))
     return trainer.fit(resume=resume)
+
+
+def _check_folder(folder: Path, recipe: Recipe, data: DataSet, resume: bool) -> None:
+    """Refuses to write over a run, and to go on with one by another recipe or other data."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: expected a folder for the run, this is a file; choose another place")
+    if not resume:
+        if (folder / RUN_FILE).exists() or (folder / BEST).exists():
+            raise UserError(f"{folder} already holds a run: resume it (--resume), or choose another folder")
+        return
+    differing = _differences(
+        "", read_description(folder), plain({"data": data.source, "recipe": asdict(recipe)})
+    )
+    if differing:
+        raise UserError(
+            f"{folder}: the run was started with other choices ({'; '.join(differing[:3])}); "
+            "resume with the same, or start in another folder"
+        )
+
+
+def _differences(name: str, saved: object, wanted: object) -> list[str]:
+    """Choices that differ, but for those that may differ when a run goes on."""
+    if isinstance(wanted, Mapping) and isinstance(saved, Mapping):
+        inner = [key for key in wanted if f"{name}{key}" not in _FREE]
+        return [line for key in inner for line in _differences(f"{name}{key}.", saved.get(key), wanted[key])]
+    return [] if saved == wanted else [f"{name.rstrip('.')} {saved} there, {wanted} now"]
+
+
+_FREE = {f"recipe.train.{name}" for name in FREE_ON_RESUME}
 
 
 def _accompany(model: Transformer, layout: ProblemLayout) -> Callable[[Path], None]:
@@ -197,10 +230,6 @@ def _describe(recipe: Recipe, data: DataSet, examples: int, model: Transformer) 
     return RunDescription(data.source, recipe, machine=asdict(describe_machine()), counts=counts)
 
 
-def _saved_layout(folder: Path) -> ProblemLayout | None:
-    return load_layout(folder) if (folder / LAYOUT_FILE).exists() else None
-
-
 def load_layout(folder: Path) -> ProblemLayout:
     """The layout that `save` wrote into a folder; raises UserError for what is missing or foreign.
 
@@ -222,15 +251,24 @@ def load_layout(folder: Path) -> ProblemLayout:
 
 
 def discard_run(folder: Path) -> None:
-    """Removes an earlier run, if the folder is one; raises UserError for a folder with other contents.
+    """Removes an earlier run on generated problems, and nothing else that lies in the folder.
 
-    删除已有的运行目录；若文件夹不是运行目录则拒绝。
+    删除已有的、用生成题训练的运行；其他文件保持不动。
+
+    Raises UserError for a folder that holds other things, or a run on other data.
     """
     if not folder.exists():
         return
     if not folder.is_dir() or (any(folder.iterdir()) and not (folder / RUN_FILE).exists()):
         raise UserError(f"{folder}: exists and is no run folder; choose another place with --out")
-    shutil.rmtree(folder)
+    if any(folder.iterdir()) and read_description(folder).get("data") != GENERATED:
+        raise UserError(
+            f"{folder}: holds a run on other data, which is not replaced; choose another place with --out"
+        )
+    for name in ("best", "last"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (RUN_FILE, HISTORY_FILE, LAYOUT_FILE, "tokenizer.json", "report.html"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def load_solver(
@@ -256,4 +294,10 @@ def load_solver(
             f"{folder}: there is no best checkpoint yet; let the training reach its first validation"
         )
     dtype = inference_dtype(precision, torch.device(device))
-    return Solver(load(folder / BEST, device=device, dtype=dtype), load_layout(folder / BEST), beams=beams)
+    model, layout = load(folder / BEST, device=device, dtype=dtype), load_layout(folder / BEST)
+    if layout.vocabulary_size != model.config.vocab_size:
+        raise UserError(
+            f"{folder / BEST}: layout and weights disagree: {layout.vocabulary_size} tokens in one, "
+            f"{model.config.vocab_size} in the other; the run folder is broken"
+        )
+    return Solver(model, layout, beams=beams)

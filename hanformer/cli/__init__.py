@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import cast
 
 import typer
 
@@ -26,16 +27,28 @@ app.command("solve", help="The same as `predict`, for word problems. 解应用�
 app.command("demo")(demo.demo)
 
 
+# What typer raises for options that it cannot use; typer names only this subclass in public.
+_UsageError = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])
+
+
+def _refuse(message: str) -> None:
+    print(f"hanformer: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
 def main() -> None:
     """Runs a command; a user's mistake is one line on standard error and exit code 2.
 
     命令行入口；使用者的错误只输出一行，退出码为 2。
     """
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except UserError as error:
-        print(f"hanformer: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
+    except _UsageError as error:
+        if not error.format_message():  # the help was asked for by giving nothing, and is printed
+            sys.exit(2)
+        _refuse(f"{error.format_message()} (see hanformer --help)")
     except KeyboardInterrupt:
         print("hanformer: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -17,19 +17,25 @@ def verbs() -> None:
 
 @app.command("check")
 def check(
-    path: Annotated[Path, typer.Argument(help="A published Math23K or Ape210k file. 数据文件。")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="A published Math23K or Ape210k file, or a folder of them. 数据文件或文件夹。"),
+    ],
 ) -> None:
     """Count the usable problems of a file, and list each dropped row with its reason.
 
     统计可用题目数，并列出每一条被剔除的数据及原因。
     """
     from hanformer.arithmetic.cleaning import clean_all
-    from hanformer.arithmetic.records import read_problems
+    from hanformer.arithmetic.data_sets import all_problems
+    from hanformer.arithmetic.expression import excerpt
 
-    problems = read_problems(path)
+    problems = all_problems(path)
     cleaning = clean_all(problems)
     for dropped in cleaning.dropped:
-        typer.echo(f"dropped {dropped.id}: {dropped.reason}: {dropped.row.equation} -> {dropped.row.answer}")
+        typer.echo(
+            f"dropped {dropped.id}: {dropped.reason}: {excerpt(dropped.row.equation)} -> {dropped.row.answer}"
+        )
     typer.echo(
         f"{path}: kept {len(cleaning.originals):,} of {len(problems):,} problems, dropped {len(cleaning.dropped)}"
     )

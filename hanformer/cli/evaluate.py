@@ -39,6 +39,7 @@ def evaluate(
     from hanformer.arithmetic.overlap import without_copies
     from hanformer.arithmetic.report import accuracy_table, judged_rows
     from hanformer.arithmetic.training import load_solver
+    from hanformer.errors import UserError
 
     target = prepare_machine(device, threads)
     solver = load_solver(run, beams=beams, device=str(target), precision=precision)
@@ -46,6 +47,8 @@ def evaluate(
     seen = [] if without is None else all_problems(without)
     for title, problems in problems_to_judge(data).items():
         problems = without_copies(problems, seen)
+        if not problems:
+            raise UserError(f"{title}: no problem is left to judge on; choose other data for --without")
         evaluation = judge(solver, problems)
         typer.echo(accuracy_table(f"{title}, beam {beams}", evaluation))
         rows += judged_rows(title, evaluation)

@@ -19,7 +19,7 @@ Threads = Annotated[
 Precision = Annotated[
     str, typer.Option(help="auto (bf16 where the machine is fast at it), fp32, bf16 or fp16. 数值精度。")
 ]
-Beams = Annotated[int, typer.Option(min=1, help="Width of the beam; 1 is greedy. 束宽，1 为贪心。")]
+Beams = Annotated[int, typer.Option(min=1, max=64, help="Width of the beam; 1 is greedy. 束宽，1 为贪心。")]
 Data = Annotated[
     str,
     typer.Option(

@@ -92,6 +92,10 @@ class TrainOptions:
             raise UserError(f"average: expected one of {', '.join(AVERAGES)}, got {self.average!r}")
 
     def _check_numbers(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed: expected a whole number from 0 to 2**63 - 1, got {self.seed}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"betas: expected rates from 0 up to 1, got {self.betas}")
         above_zero = (
             *("updates", "epochs", "time_limit", "learning_rate", "clip_norm", "accumulate", "average_count"),
             *("average_every", "validate_every", "patience", "checkpoint_every", "log_every"),

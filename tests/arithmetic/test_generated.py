@@ -34,7 +34,7 @@ from hanformer.errors import UserError
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 COUNT = 30 * len(KINDS)
 WRITTEN_CONSTANTS = {literal(value) for value in CONSTANTS}
-REQUIRED = "鸡兔同笼 盈亏 年龄 植树 牛吃草 利润 行程 相遇 追及 工程 分数 百分数 比例 平均数 归一"
+REQUIRED = "一步 鸡兔同笼 盈亏 年龄 植树 牛吃草 利润 行程 相遇 追及 工程 分数 百分数 比例 平均数 归一"
 NUMBER = re.compile(r"[0-9]+\([0-9]+/[0-9]+\)|\([0-9]+/[0-9]+\)|[0-9.]+%?")
 FIELD = re.compile(r"\{(\w+)\}")
 

@@ -97,10 +97,10 @@ def test_numbers_beyond_the_last_slot_stay_text() -> None:
     assert layout.write_all([Problem("a", text, "x=33+34", "67")], [reading]) == [None]
 
 
-def test_a_problem_without_numbers_can_use_the_constants() -> None:
-    for layout in LAYOUTS:
-        reading = layout.read("一共有多少？")
-        assert reading.operands.sequences and not reading.numbers
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["prefix", "infix", "raw"])
+def test_a_problem_without_numbers_is_refused(layout: ProblemLayout) -> None:
+    with pytest.raises(UserError, match="no number"):
+        layout.read("一共有多少？")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["prefix", "infix", "raw"])

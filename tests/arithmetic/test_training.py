@@ -117,6 +117,27 @@ def test_it_trains_and_solves_in_bfloat16(tmp_path: Path) -> None:
     assert isinstance(solver.solve(tiny_data().train[0].text), Solution)
 
 
+def test_a_run_goes_on_by_its_own_recipe_alone(run: Path, tmp_path: Path) -> None:
+    before = (run / "run.toml").read_bytes()
+    longer = replace(RECIPE, train=replace(RECIPE.train, updates=500))
+    for other in (
+        replace(longer, token_budget=999),
+        replace(longer, slots=replace(RECIPE.slots, order="infix")),
+    ):
+        with pytest.raises(UserError, match="other choices"):
+            train(other, tiny_data(), run, resume=True)
+    assert (run / "run.toml").read_bytes() == before
+    with pytest.raises(UserError, match="not a run folder"):
+        train(RECIPE, tiny_data(), tmp_path, resume=True)
+
+
+def test_what_is_discarded_is_the_run_alone(tmp_path: Path) -> None:
+    folder = tiny_run(tmp_path / "run", updates=2)
+    (folder / "thesis.txt").write_text("years of work")
+    discard_run(folder)
+    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+
+
 def test_raw_layout_learns_too(tmp_path: Path) -> None:
     recipe = replace(RECIPE, layout="raw", train=replace(RECIPE.train, updates=150))
     train(recipe, tiny_data(24), tmp_path / "raw")

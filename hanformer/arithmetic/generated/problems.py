@@ -34,6 +34,7 @@ from hanformer.arithmetic.generated.chickens import CHICKENS
 from hanformer.arithmetic.generated.fractions_ import FRACTIONS
 from hanformer.arithmetic.generated.geometry import GEOMETRY
 from hanformer.arithmetic.generated.kinds import Form, Kind, Question, Value, Values, Words, exact, written
+from hanformer.arithmetic.generated.one_step import ONE_STEP
 from hanformer.arithmetic.generated.percent import CONCENTRATION, PERCENT
 from hanformer.arithmetic.generated.ratio import RATIO
 from hanformer.arithmetic.generated.sums import DIFFERENCE_AND_MULTIPLE, SUM_AND_DIFFERENCE, SUM_AND_MULTIPLE
@@ -48,6 +49,7 @@ from hanformer.arithmetic.records import Problem
 from hanformer.errors import UserError
 
 KINDS: Final[tuple[Kind, ...]] = (
+    ONE_STEP,
     CHICKENS,
     SURPLUS,
     AGES,
