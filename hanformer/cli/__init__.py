@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import cast
+from typing import Annotated, cast
 
 import typer
 
+from hanformer import __version__
 from hanformer.cli import data, demo, evaluate, predict, train
 from hanformer.errors import UserError
 
@@ -17,6 +18,24 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback(invoke_without_command=True)
+def about(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop. 显示版本。")
+    ] = False,
+) -> None:
+    """A small, exact, fast toolkit for Chinese Transformers. 小巧、精确、快速的中文 Transformer 工具箱。"""
+    if version:
+        typer.echo(f"hanformer {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
 app.command("evaluate")(evaluate.evaluate)

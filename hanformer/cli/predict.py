@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -33,32 +35,40 @@ def predict(
 
     target = prepare_machine(device, threads)
     solver = load_solver(run, beams=beams, device=str(target), precision=precision)
-    if text:
-        problems = list(text)
-    else:
-        problems = [line.strip() for line in _standard_input() if line.strip()]
-        if not problems:
-            raise UserError("no problem was given: write one as an argument, or one a line on standard input")
-    failed = 0
-    for problem, solution in zip(problems, solver.solve_all(problems), strict=True):
-        if isinstance(solution, UserError):
-            failed += 1
-            typer.echo(f"hanformer: {' '.join(str(solution).split())}: {_short(problem)}", err=True)
-        else:
-            typer.echo(f"{solution.expression} = {solution.answer}")
+    failed = given = 0
+    for problems in _chunks(iter(text) if text else _standard_input()):
+        given += len(problems)
+        for problem, solution in zip(problems, solver.solve_all(problems), strict=True):
+            if isinstance(solution, UserError):
+                failed += 1
+                typer.echo(f"hanformer: {' '.join(str(solution).split())}: {_short(problem)}", err=True)
+            else:
+                typer.echo(f"{solution.expression} = {solution.answer}")
+    if not given:
+        raise UserError("no problem was given: write one as an argument, or one a line on standard input")
     if failed:
         raise typer.Exit(2)
 
 
-def _standard_input() -> list[str]:
+def _chunks(problems: Iterator[str]) -> Iterator[list[str]]:
+    """Some problems at a time, so that answers appear while more are read; one at a time at a terminal."""
+    size = 1 if sys.stdin.isatty() else 64
+    while chunk := list(islice(problems, size)):
+        yield chunk
+
+
+def _standard_input() -> Iterator[str]:
     from hanformer.errors import UserError
 
-    try:
-        return sys.stdin.buffer.read().decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"standard input: expected UTF-8 text ({error.reason} at byte {error.start})"
-        ) from None
+    if sys.stdin.isatty():
+        typer.echo("Write one problem a line; end with Ctrl-D. 每行一道题，按 Ctrl-D 结束。", err=True)
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            text = line.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise UserError(f"standard input, line {number}: expected UTF-8 text ({error.reason})") from None
+        if text:
+            yield text
 
 
 def _short(text: str) -> str:
