@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tiny models gain nothing from threads, and lose much where other programs want the cores. Subprocesses inherit it.
@@ -45,6 +47,14 @@ def data_folder() -> Path:
     if folder is None:
         pytest.skip("HANFORMER_DATA names no folder of real data")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Ctrl-C acts as in a terminal, also where the suite itself was started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,9 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {name: signal.signal(name, self._note) for name in _SIGNALS}
+            # What is ignored stays so: a run in the background is not meant to hear a terminal's Ctrl-C.
+            heard = [name for name in _SIGNALS if signal.getsignal(name) is not signal.SIG_IGN]
+            self._previous = {name: signal.signal(name, self._note) for name in heard}
         return self
 
     def __exit__(
