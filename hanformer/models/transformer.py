@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import cast
 
 import torch
@@ -156,6 +157,30 @@ class Transformer(nn.Module):
 
         一次读入全部提示，返回各提示末尾的下一词元 logits 与解码状态。
 
+        Arguments and errors are those of `read`.
+        """
+        hidden, cache = self.read(rows, segments)
+        ends = torch.tensor(list(accumulate(map(len, rows))), device=hidden.device) - 1
+        return self.lm_logits(hidden[ends]), cache
+
+    @torch.no_grad()
+    def step(self, tokens: Tensor, state: KeyValueCache) -> Tensor:
+        """Appends tokens [R, T] to the rows of the state; returns next-token logits [R, T, V].
+
+        向每行追加词元并返回下一词元的 logits。
+
+        Errors are those of `advance`.
+        """
+        return self.lm_logits(self.advance(tokens, state).flatten(0, 1)).unflatten(0, tokens.shape)
+
+    @torch.no_grad()
+    def read(
+        self, rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
+    ) -> tuple[Tensor, KeyValueCache]:
+        """Reads prompts in one pass: hidden states [N, C] of all their tokens, and the state to go on from.
+
+        一次读入全部提示，返回所有词元的隐状态与解码状态。
+
         `segments` default to 0. What is appended later carries segment 1 under UniLM, and otherwise the segment
         0. Raises UserError for an encoder, a model in training mode, an empty prompt or no prompt, or segments
         of other lengths.
@@ -181,14 +206,13 @@ class Transformer(nn.Module):
             hidden = block(
                 hidden, partial(block.attention.remember, visibility=visibility, cache=cache, layer=layer)
             )
-        last = torch.tensor(layout.offsets[1:], device=device) - 1
-        return self.lm_logits(self.final_norm(hidden[last])), cache
+        return self.final_norm(hidden), cache
 
     @torch.no_grad()
-    def step(self, tokens: Tensor, state: KeyValueCache) -> Tensor:
-        """Appends tokens [R, T] to the rows of the state; returns next-token logits [R, T, V].
+    def advance(self, tokens: Tensor, state: KeyValueCache) -> Tensor:
+        """Appends tokens [R, T] to the rows of the state; returns their hidden states [R, T, C].
 
-        向每行追加词元并返回下一词元的 logits。
+        向每行追加词元并返回其隐状态。
 
         Raises UserError for a model in training mode, and for tokens of another shape.
         """
@@ -200,7 +224,8 @@ class Transformer(nn.Module):
         for layer, block in enumerate(self._blocks()):
             hidden = block(hidden, partial(block.attention.extend, cache=state, layer=layer))
         state.commit()
-        return self.lm_logits(self.final_norm(hidden)).unflatten(0, tokens.shape)
+        normed: Tensor = self.final_norm(hidden)
+        return normed.unflatten(0, tokens.shape)
 
     def _refuse_training(self) -> None:
         if self.training:
