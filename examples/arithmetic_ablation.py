@@ -31,6 +31,8 @@ CHANGES: dict[str, dict[str, str]] = {
     "targets with sorted chains": {"slots.writing": "chains"},
     "infix targets": {"slots.order": "infix"},
     "no weight averaging": {"train.average": "none"},
+    "no pointer": {"pointer": "false"},
+    "R-Drop 0.5": {"r_drop": "0.5"},
     "label smoothing 0.1": {"label_smoothing": "0.1"},
     "raw layout": {"layout": "raw"},
 }

@@ -12,25 +12,59 @@ from hanformer.errors import UserError
 from hanformer.nn.functional.activations import ACTIVATIONS
 
 APPLICATIONS = ("encoder", "lm", "unilm")
-POSITIONS = ("learned", "sinusoidal", "rotary", "none")
-NORM_PLACES = ("post", "pre")
+POSITIONS = ("learned", "sinusoidal", "rotary", "relative_sinusoidal", "relative_buckets", "none")
+NORM_PLACES = ("post", "pre", "feedforward")
+NORMS = ("layer", "rms", "rms_plain")
+EMBEDDING_NORMS = ("before_dropout", "after_dropout", "none")
+BIASES = ("all", "query_key_value", "none")
+FEEDFORWARDS = ("plain", "gated")
+LM_HEADS = ("transform", "tied", "mapped", "untied")
+CONVENTIONS = ("standard", "bert4keras")
 
 #: Foreign key -> our key. Google, Hugging Face and bert4keras words stand here side by side.
 ALIASES: dict[str, str] = {
     "num_hidden_layers": "layers",
     "num_attention_heads": "attention_heads",
+    "num_key_value_heads": "key_value_heads",
+    "head_dim": "attention_head_size",
     "hidden_act": "activation",
     "hidden_dropout_prob": "dropout",
     "attention_probs_dropout_prob": "attention_dropout",
     "max_position_embeddings": "max_positions",
+    "max_position": "max_positions",
     "type_vocab_size": "segment_vocab_size",
     "layer_norm_eps": "norm_epsilon",
+    "rms_norm_eps": "norm_epsilon",
+    "rope_theta": "rotary_base",
     "pad_token_id": "pad_id",
     "model_type": "family",
     "initializer_range": "initial_deviation",
+    "residual_attention_scores": "residual_attention",
+    # GPT and GPT-2 as transformers writes them
+    "n_embd": "hidden_size",
+    "n_layer": "layers",
+    "n_head": "attention_heads",
+    "n_positions": "max_positions",
+    "n_inner": "intermediate_size",
+    "layer_norm_epsilon": "norm_epsilon",
+    "afn": "activation",
+    "activation_function": "activation",
+    "resid_pdrop": "dropout",
+    "attn_pdrop": "attention_dropout",
+    # T5 as transformers writes it
+    "d_model": "hidden_size",
+    "d_ff": "intermediate_size",
+    "d_kv": "attention_head_size",
+    "num_layers": "layers",
+    "num_decoder_layers": "decoder_layers",
+    "num_heads": "attention_heads",
+    "dropout_rate": "dropout",
+    "relative_attention_num_buckets": "relative_buckets",
+    "relative_attention_max_distance": "relative_distance",
+    "max_relative_position": "relative_distance",
 }
 
-#: The least value of each size.
+#: The least value of each size; those that may be None stand for what another size says.
 _LEAST = {
     "vocab_size": 1,
     "hidden_size": 1,
@@ -39,10 +73,26 @@ _LEAST = {
     "intermediate_size": 1,
     "max_positions": 1,
     "segment_vocab_size": 0,
+    "relative_buckets": 4,
+    "relative_distance": 1,
+}
+_LEAST_OPTIONAL = {
+    "embedding_size": 1,
+    "attention_head_size": 1,
+    "attention_key_size": 1,
+    "key_value_heads": 1,
+    "decoder_layers": 1,
+    "condition_size": 1,
+    "condition_hidden_size": 1,
 }
 
 #: What the same words mean elsewhere.
-ACTIVATION_ALIASES = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "gelu_sigmoid"}
+ACTIVATION_ALIASES = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "gelu_sigmoid",
+    "swish": "silu",
+}
 
 
 @dataclass(frozen=True)
@@ -51,12 +101,27 @@ class ModelConfig:
 
     模型的全部尺寸与选择；构建时确定，前向计算中不再判断。
 
-    Sizes are counts of channels, heads, layers, tokens or segment ids; `dropout` and `attention_dropout` are
-    rates; `initial_deviation` is the standard deviation of the truncated normal that starts the weights.
+    Sizes are counts of channels, heads, layers, tokens or segment ids. `embedding_size` is the width of a
+    factorised embedding, `attention_key_size` that of a head's queries and keys, `attention_head_size` that of
+    its values; None means what the other sizes imply. `key_value_heads` is below `attention_heads` where groups
+    of query heads share keys and values.
     `application` sets who sees whom: encoder (all), lm (the left), unilm (segment 0 all, segment 1 the left).
-    `position`: sinusoidal multiplies the learned embeddings by the root of `hidden_size`, as Vaswani et al. do.
+    `position`: learned and sinusoidal are added to embeddings (sinusoidal multiplies what was learned by
+    √`embedding_size` first, as Vaswani et al. do), rotary turns queries and keys by `rotary_base`,
+    relative_sinusoidal adds a fixed table clipped at `relative_distance` to keys and values (NEZHA),
+    relative_buckets adds a learned bias (T5). `hierarchical_positions` is α of the extended table
+    (kexue.fm/archives/7947).
+    `norm`: layer, rms (a gain, no mean, no bias), rms_plain (no gain either). `norm_place`: post (x ← N(x + f(x))),
+    pre (x ← x + f(N(x))), feedforward (GPT2-ML: norms before and after the feed-forward layer only).
+    `biases`: in all linear layers, in query, key and value alone, or nowhere. `feedforward`: plain, or gated
+    (act(xU) ⊙ xV). `scale_attention` divides logits by the root of the key size; `residual_attention` adds the
+    logits of the layer below (RealFormer). `condition_size` makes every norm conditional (kexue.fm/archives/7124).
+    `lm_head`: transform (BERT's), tied (the token table), mapped (a bias-free map to the embedding's width, then
+    the table), untied (its own table); `scale_lm` divides hidden states by √`hidden_size` first.
     `activation` is exact: gelu is the erf form, gelu_tanh and gelu_sigmoid its approximations.
-    `extra` keeps the keys of a foreign JSON that have no meaning here.
+    `convention` chooses between what publishers and what bert4keras compute where the two differ (T5).
+    `dropout` and `attention_dropout` are rates; `initial_deviation` is the standard deviation of the truncated
+    normal that starts the weights. `extra` keeps the keys of a foreign JSON that have no meaning here.
     Raises UserError for a size or word that cannot be built.
     """
 
@@ -68,10 +133,34 @@ class ModelConfig:
     max_positions: int = 512
     segment_vocab_size: int = 2
     activation: str = "gelu"
+    embedding_size: int | None = None
+    attention_head_size: int | None = None
+    attention_key_size: int | None = None
+    key_value_heads: int | None = None
+    decoder_layers: int | None = None
+    norm: str = "layer"
     norm_epsilon: float = 1e-12
     norm_place: str = "post"
+    embedding_norm: str | None = None
+    embedding_norm_epsilon: float | None = None
+    biases: str = "all"
+    feedforward: str = "plain"
     position: str = "learned"
+    rotary_base: float = 10000.0
+    relative_buckets: int = 32
+    relative_distance: int = 128
+    hierarchical_positions: float | None = None
+    scale_attention: bool = True
+    residual_attention: bool = False
+    share_layers: bool = False
+    shared_segment_embeddings: bool = False
+    condition_size: int | None = None
+    condition_hidden_size: int | None = None
+    lm_head: str = "transform"
+    scale_lm: bool = False
+    pool_activation: str = "tanh"
     application: str = "encoder"
+    convention: str = "standard"
     dropout: float = 0.1
     attention_dropout: float = 0.1
     initial_deviation: float = 0.02
@@ -84,14 +173,27 @@ class ModelConfig:
         self._check_words()
 
     def _check_sizes(self) -> None:
-        for name, least in _LEAST.items():
+        for name, least in {**_LEAST, **_LEAST_OPTIONAL}.items():
             value = getattr(self, name)
+            if value is None and name in _LEAST_OPTIONAL:
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise UserError(f"config: {name} must be a whole number of at least {least}, got {value!r}")
-        if self.hidden_size % self.attention_heads:
+        if self.attention_head_size is None and self.hidden_size % self.attention_heads:
             raise UserError(
                 f"config: hidden_size {self.hidden_size} must be a multiple of "
                 f"attention_heads {self.attention_heads}"
+            )
+        if self.attention_heads % self.groups:
+            raise UserError(
+                f"config: attention_heads {self.attention_heads} must be a multiple of "
+                f"key_value_heads {self.key_value_heads}"
+            )
+        alpha = self.hierarchical_positions
+        if alpha is not None and (not 0 < alpha < 1 or alpha == 0.5):
+            raise UserError(
+                f"config: hierarchical_positions lies between 0 and 1 and is not 0.5 (places (i, j) and (j, i) "
+                f"would be one), got {alpha!r}"
             )
         if not self.initial_deviation > 0:
             raise UserError(f"config: initial_deviation must be above 0, got {self.initial_deviation!r}")
@@ -106,16 +208,43 @@ class ModelConfig:
             ("application", APPLICATIONS),
             ("position", POSITIONS),
             ("norm_place", NORM_PLACES),
+            ("norm", NORMS),
+            ("biases", BIASES),
+            ("feedforward", FEEDFORWARDS),
+            ("lm_head", LM_HEADS),
+            ("convention", CONVENTIONS),
+            ("pool_activation", tuple(ACTIVATIONS)),
+            ("embedding_norm", (None, *EMBEDDING_NORMS)),
         ):
             if getattr(self, name) not in words:
                 raise UserError(
-                    f"config: {name} must be one of {', '.join(words)}, got {getattr(self, name)!r}"
+                    f"config: {name} must be one of {', '.join(map(str, words))}, got {getattr(self, name)!r}"
                 )
 
     @property
     def head_size(self) -> int:
-        """Channels of one head, D."""
-        return self.hidden_size // self.attention_heads
+        """Channels of one head's values, D. 每个头的值维度。"""
+        return self.attention_head_size or self.hidden_size // self.attention_heads
+
+    @property
+    def key_size(self) -> int:
+        """Channels of one head's queries and keys. 每个头的查询与键维度。"""
+        return self.attention_key_size or self.head_size
+
+    @property
+    def groups(self) -> int:
+        """The number of key and value heads. 键值头数。"""
+        return self.key_value_heads or self.attention_heads
+
+    @property
+    def embedding_width(self) -> int:
+        """Channels of the token table. 词嵌入维度。"""
+        return self.embedding_size or self.hidden_size
+
+    @property
+    def has_biases(self) -> bool:
+        """Whether linear layers other than query, key and value have a bias."""
+        return self.biases == "all"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
@@ -123,10 +252,21 @@ class ModelConfig:
 
         读取任一种写法的配置；不认识的键保留在 extra 中。
         """
+        own = cls.words(values)
+        if "vocab_size" not in own:
+            raise UserError("config: vocab_size is missing; is this the config.json of a model?")
+        return cls(**own)
+
+    @classmethod
+    def words(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a JSON object under our names; unknown keys stand in `extra`.
+
+        把外来写法换成本项目的字段名。
+        """
         known = {entry.name for entry in fields(cls)}
         own: dict[str, Any] = {}
         extra: dict[str, Any] = dict(values.get("extra") or {})
-        for key, value in values.items():
+        for key, value in _in_our_words(values).items():
             name = ALIASES.get(key, key)
             if name == "extra":
                 continue
@@ -134,11 +274,9 @@ class ModelConfig:
                 own[name] = value
             else:
                 extra[key] = value
-        if "vocab_size" not in own:
-            raise UserError("config: vocab_size is missing; is this the config.json of a model?")
         if isinstance(word := own.get("activation"), str):
             own["activation"] = ACTIVATION_ALIASES.get(word, word)
-        return cls(**own, extra=extra)
+        return {**own, "extra": extra}
 
     @classmethod
     def from_file(cls, path: str | Path) -> ModelConfig:
@@ -171,3 +309,20 @@ class ModelConfig:
             if name not in known:
                 raise UserError(f"config: unknown field {name!r}; the fields are {', '.join(sorted(known))}")
         return replace(self, **changes)
+
+
+def _in_our_words(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that other dialects write otherwise: two activations of a gated layer, α of hierarchical positions,
+    a rotary base inside a record, GPT-2's null for "four times the width"."""
+    changed = {key: value for key, value in values.items() if value is not None or key != "n_inner"}
+    if isinstance(pair := changed.get("hidden_act"), list):
+        if len(pair) != 2 or pair[1] != "linear":
+            raise UserError(f"config: hidden_act {pair!r}: expected one activation, or [activation, linear]")
+        changed.update(hidden_act=pair[0], feedforward="gated")
+    alpha = changed.pop("hierarchical_position", None)
+    if alpha:
+        changed["hierarchical_positions"] = 0.4 if alpha is True else float(alpha)
+    rope = changed.get("rope_parameters") or changed.get("rope_scaling") or {}
+    if isinstance(rope, Mapping) and "rope_theta" in rope:
+        changed.setdefault("rope_theta", rope["rope_theta"])
+    return changed

@@ -49,6 +49,14 @@ def data_folder() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True, scope="session")
+def same_precision_everywhere() -> Iterator[None]:
+    """Precision "auto" means fp32 on every CPU that runs the suite, so that tests mean the same on all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hanformer.runtime._cpu_flags", set)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def interruptible() -> Iterator[None]:
     """Ctrl-C acts as in a terminal, also where the suite itself was started in the background, which ignores it."""

@@ -141,12 +141,12 @@ def test_the_checks_can_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     path = tmp_path / "hanformer" / "nn" / "layers" / "x.py"
     path.parent.mkdir(parents=True)
     path.write_text(
-        "import torch, hanformer.models.store\nfrom . import block\nfrom ..attention import softmax\n"
+        "import torch, hanformer.models.loading\nfrom . import block\nfrom ..attention import softmax\n"
         "def f():\n    from hanformer import cli\n    from hanformer.data.files import read\n",
         encoding="utf-8",
     )
     assert [name for _, name in imports(path)] == [
-        "models.store",
+        "models.loading",
         "nn.layers.block",
         "nn.attention.softmax",
         "cli",

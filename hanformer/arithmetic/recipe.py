@@ -21,7 +21,10 @@ from hanformer.train.options import TrainOptions
 from hanformer.weights.atomic import write_text
 
 RUN_FILE = "run.toml"
-RUN_VERSION = 1
+RUN_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+#: What a run did before these choices were in its recipe.
+_BEFORE = {"pointer": False, "r_drop": 0.0}
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ class Recipe:
 
     `layout` is slots or raw; `noise` varies sources; `optimizer` is adamw or muon; `token_budget` the most
     tokens of a batch; `valid` the number of problems held out of training to choose by; `generated` the number
-    of generated training problems (data = generated); `label_smoothing` a share of probability.
+    of generated training problems (data = generated); `label_smoothing` a share of probability; `pointer` scores
+    slots by what stands in the problem (layout slots; the raw layout has none); `r_drop` is the strength of
+    R-Drop, 0 without.
     """
 
     layout: str = "slots"
@@ -62,12 +67,16 @@ class Recipe:
     valid: int = 500
     generated: int = 20000
     label_smoothing: float = 0.0
+    pointer: bool = True
+    r_drop: float = 0.0
 
     def __post_init__(self) -> None:
         if self.layout not in ("slots", "raw"):
             raise UserError(f"layout: expected slots or raw, got {self.layout!r}")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing: expected a share from 0 up to 1, got {self.label_smoothing}")
+        if not 0 <= self.r_drop < math.inf:
+            raise UserError(f"r_drop: expected a strength of 0 or more, got {self.r_drop}")
         for name in ("token_budget", "valid", "generated"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}: expected at least 1, got {getattr(self, name)}")
@@ -184,9 +193,11 @@ def write_description(folder: Path, description: RunDescription) -> None:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The values of run.toml; raises UserError where it is missing, broken or of another version.
+    """The values of run.toml, with what older versions left unsaid.
 
-    读取 run.toml。
+    读取 run.toml；旧版本未写明的选项按当时的做法补上。
+
+    Raises UserError where it is missing, broken or of another version.
     """
     path = folder / RUN_FILE
     try:
@@ -197,12 +208,15 @@ def read_description(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); the run folder is incomplete") from None
-    if values.get("version") != RUN_VERSION:
+    if values.get("version") not in READABLE_VERSIONS:
         raise UserError(
-            f"{path}: expected a run of version {RUN_VERSION}, got {values.get('version')}; "
-            "use the version of Hanformer that wrote it, or train again"
+            f"{path}: expected a run of version {' or '.join(map(str, READABLE_VERSIONS))}, "
+            f"got {values.get('version')}; use the version of Hanformer that wrote it, or train again"
         )
-    return values
+    recipe = values.get("recipe", {})
+    if not isinstance(recipe, dict):
+        raise UserError(f"{path}: expected a table named recipe, got {recipe!r}; the run folder is broken")
+    return {**values, "recipe": {**_BEFORE, **recipe}}
 
 
 def plain(value: Any) -> Any:

@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, Protocol
+
+from torch import Tensor
 
 from hanformer.arithmetic.answers import format_answer
 from hanformer.arithmetic.expression import (
@@ -21,7 +24,6 @@ from hanformer.arithmetic.layouts import ProblemLayout, Reading
 from hanformer.arithmetic.notation import to_infix
 from hanformer.decode import AutomatonConstraint, Beam, Greedy, Hypothesis, Power, generate
 from hanformer.errors import UserError
-from hanformer.models import Transformer
 
 #: The most tokens of a target, its end included.
 LONGEST_TARGET = 48
@@ -42,6 +44,19 @@ class Solution:
     probability: float
 
 
+class Model(Protocol):
+    """What solving asks of a model; its state is its own affair. 解题所需的模型接口。"""
+
+    def eval(self) -> Any:
+        """The model, in eval mode."""
+
+    def prompt(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Any]:
+        """Next-token logits [P, V] after each problem, and the state of decoding (`decode.protocols.State`)."""
+
+    def step(self, tokens: Tensor, state: Any) -> Tensor:
+        """Logits [R, T, V] after appending tokens [R, T] (`decode.protocols.Step`)."""
+
+
 class Solver:
     """A trained model with its layout: solves many problems at once.
 
@@ -53,7 +68,7 @@ class Solver:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Model,
         layout: ProblemLayout,
         *,
         beams: int = 3,

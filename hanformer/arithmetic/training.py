@@ -15,6 +15,8 @@ from torch import nn
 from hanformer.arithmetic.data_sets import GENERATED, DataSet
 from hanformer.arithmetic.evaluation import evaluate
 from hanformer.arithmetic.layouts import LAYOUT_FILE, Noise, ProblemLayout, Reading
+from hanformer.arithmetic.pointer import PointerTransformer, add_pointer, pointed_logits
+from hanformer.arithmetic.pointer_store import PointerRun, load_pointer
 from hanformer.arithmetic.raw_layout import RawLayout
 from hanformer.arithmetic.recipe import (
     RUN_FILE,
@@ -31,15 +33,16 @@ from hanformer.config import ModelConfig
 from hanformer.data.batches import TokenBudgetBatches
 from hanformer.data.sequences import Pair, SequenceBatch, join_pairs
 from hanformer.errors import UserError
-from hanformer.models import Transformer, build, load
-from hanformer.models.store import write_config
+from hanformer.models import Transformer, build, load, write_config
 from hanformer.runtime import describe_machine, inference_dtype, seed_everything
 from hanformer.text.wordpiece import WordPieceTokenizer
 from hanformer.train.history import HISTORY_FILE, History
+from hanformer.train.objective import Objective
 from hanformer.train.optimizer import rule_named
 from hanformer.train.options import FREE_ON_RESUME
 from hanformer.train.progress import Reporter
-from hanformer.train.sequence import predict_targets
+from hanformer.train.r_drop import r_drop
+from hanformer.train.sequence import predict_targets, target_logits
 from hanformer.train.trainer import Trainer
 
 BEST = "best"
@@ -110,16 +113,19 @@ def make_layout(recipe: Recipe, problems: Sequence[Problem], start_from: Path | 
     return SlotLayout.fit(problems, recipe.slots)
 
 
-def make_model(recipe: Recipe, layout: ProblemLayout, start_from: Path | None = None) -> Transformer:
-    """A new UniLM model of the recipe's sizes, or a pretrained one put to that use.
+def make_model(
+    recipe: Recipe, layout: ProblemLayout, start_from: Path | None = None
+) -> Transformer | PointerTransformer:
+    """A new UniLM model of the recipe's sizes, with a pointer where it wants one, or a pretrained one.
 
-    新建 UniLM 模型，或将预训练模型用作 UniLM。
+    新建 UniLM 模型（按配方带指针），或将预训练模型用作 UniLM。
     """
     if start_from is not None:
         return load(start_from, application="unilm", heads=("lm",))
     sizes = asdict(recipe.sizes)
     config = ModelConfig(vocab_size=layout.vocabulary_size, application="unilm", max_positions=1536, **sizes)
-    return build(config, heads=("lm",))
+    model = build(config, heads=("lm",))
+    return add_pointer(model, layout) if recipe.pointer and isinstance(layout, SlotLayout) else model
 
 
 def train(
@@ -156,7 +162,7 @@ def train(
     )
     trainer: Trainer[SequenceBatch] = Trainer(
         model,
-        predict_targets(recipe.label_smoothing),
+        _objective(recipe, model),
         source,
         recipe.train,
         validate=_validation(layout, data.valid) if data.valid else None,
@@ -166,6 +172,8 @@ def train(
         optimizer=rule_named(recipe.optimizer),
         accompany=_accompany(model, layout),
     )
+    if isinstance(model, PointerTransformer):
+        trainer.run = PointerRun(folder, _accompany(model, layout))
     if not resume:
         layout.save(folder)
         write_description(folder, _describe(recipe, data, len(examples), model))
@@ -201,9 +209,16 @@ def _differences(name: str, saved: object, wanted: object) -> list[str]:
 _FREE = {f"recipe.train.{name}" for name in FREE_ON_RESUME}
 
 
-def _accompany(model: Transformer, layout: ProblemLayout) -> Callable[[Path], None]:
+def _objective(recipe: Recipe, model: Transformer | PointerTransformer) -> Objective[SequenceBatch]:
+    logits_of = pointed_logits if isinstance(model, PointerTransformer) else target_logits
+    return r_drop(predict_targets(recipe.label_smoothing, logits_of), recipe.r_drop)
+
+
+def _accompany(model: Transformer | PointerTransformer, layout: ProblemLayout) -> Callable[[Path], None]:
+    stack = model.transformer if isinstance(model, PointerTransformer) else model
+
     def accompany(folder: Path) -> None:
-        write_config(model, folder)
+        write_config(stack, folder)
         layout.save(folder)
 
     return accompany
@@ -213,13 +228,13 @@ def _validation(
     layout: ProblemLayout, problems: Sequence[Problem]
 ) -> Callable[[nn.Module], Mapping[str, float]]:
     def validate(model: nn.Module) -> Mapping[str, float]:
-        assert isinstance(model, Transformer)
+        assert isinstance(model, (Transformer, PointerTransformer))
         return {"accuracy": evaluate(Solver(model, layout, beams=1), problems).score.accuracy}
 
     return validate
 
 
-def _describe(recipe: Recipe, data: DataSet, examples: int, model: Transformer) -> RunDescription:
+def _describe(recipe: Recipe, data: DataSet, examples: int, model: nn.Module) -> RunDescription:
     counts = {
         "training_problems": examples,
         "inexpressible": len(data.train) - examples,
@@ -300,4 +315,6 @@ def load_solver(
             f"{folder / BEST}: layout and weights disagree: {layout.vocabulary_size} tokens in one, "
             f"{model.config.vocab_size} in the other; the run folder is broken"
         )
+    if description["recipe"]["pointer"] and isinstance(layout, SlotLayout):
+        return Solver(load_pointer(model, layout, folder / BEST), layout, beams=beams)
     return Solver(model, layout, beams=beams)

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from itertools import accumulate
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
+from hanformer.models.output import Output
+from hanformer.models.stack import Stack, prompt_tensors
 from hanformer.nn.attention.cache import KeyValueCache
 from hanformer.nn.functional.packing import Layout, find_packing
 from hanformer.nn.functional.visibility import Causal, Full, Rule, UniLM
-from hanformer.nn.layers.block import Block
 from hanformer.nn.layers.embedding import Embeddings
-from hanformer.nn.layers.heads import Pooler, VocabularyHead
+from hanformer.nn.layers.heads import DiscriminatorHead, NextSentenceHead, Pooler, vocabulary_head
+from hanformer.nn.layers.norm import Conditioning
 
 RULES: dict[str, Rule] = {"encoder": Full(), "lm": Causal(), "unilm": UniLM()}
-
-
-@dataclass(frozen=True, eq=False)
-class Output:
-    """What a model returns for a padded batch; padding positions hold zeros.
-
-    模型对填充批次的输出；填充位置为零。
-
-    `sequence` [B, L, C]; `pooled` [B, C] or None; `lm_logits` [B, L, V] or None.
-    """
-
-    sequence: Tensor
-    pooled: Tensor | None = None
-    lm_logits: Tensor | None = None
+HEADS = ("lm", "pool", "nsp", "discriminator")
 
 
 class Transformer(nn.Module):
@@ -43,62 +29,54 @@ class Transformer(nn.Module):
     单栈 Transformer；应用方式（encoder、lm、unilm）决定可见性。
 
     `embed`, `body` and `lm_logits` are public and work on packed tokens; calling the model composes them on a
-    padded batch. Heads: "lm" (vocabulary), "pool" (first token).
+    padded batch. Heads: "lm" (vocabulary; "mlm" is the same), "pool" (first token), "nsp" (next sentence, with
+    the pooler), "discriminator" (ELECTRA's).
     """
 
     def __init__(self, config: ModelConfig, heads: Sequence[str] = ("lm",)) -> None:
         super().__init__()
-        unknown = set(heads) - {"lm", "pool"}
-        if unknown:
-            raise UserError(f"heads: expected some of lm, pool; got {', '.join(sorted(unknown))}")
+        heads = head_names(heads)
         self.config = config
-        self.rule = RULES[config.application]
         self.embeddings = Embeddings(config)
-        self.blocks = nn.ModuleList([Block(config) for _ in range(config.layers)])
-        self.final_norm: nn.Module = (
-            nn.LayerNorm(config.hidden_size, eps=config.norm_epsilon)
-            if config.norm_place == "pre"
-            else nn.Identity()
-        )
-        self.lm_head = VocabularyHead(config, self.embeddings.token) if "lm" in heads else None
-        self.pooler = Pooler(config) if "pool" in heads else None
+        self.stack = Stack(config, RULES[config.application])
+        self.lm_head = vocabulary_head(config, self.embeddings.token) if "lm" in heads else None
+        self.pooler = Pooler(config) if {"pool", "nsp"} & set(heads) else None
+        self.nsp_head = NextSentenceHead(config) if "nsp" in heads else None
+        self.discriminator = DiscriminatorHead(config) if "discriminator" in heads else None
 
     @property
     def heads(self) -> tuple[str, ...]:
         """The heads that this model was built with."""
-        present = (("lm", self.lm_head), ("pool", self.pooler))
-        return tuple(name for name, head in present if head is not None)
+        parts = (self.lm_head, self.pooler, self.nsp_head, self.discriminator)
+        return tuple(name for name, head in zip(HEADS, parts, strict=True) if head is not None)
 
-    def _blocks(self) -> Iterator[Block]:
-        """The blocks by their type, which nn.ModuleList does not tell."""
-        return (cast(Block, block) for block in self.blocks)
+    @property
+    def rule(self) -> Rule:
+        """Who sees whom."""
+        return self.stack.rule
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embeddings.token.weight.device
 
     def initialise(self) -> Transformer:
         """Truncated normal weights of deviation `config.initial_deviation`; zero biases; unit gains.
 
         截断正态初始化。
         """
-        deviation = self.config.initial_deviation
-        for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Embedding)):
-                nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
+        initialise(self, self.config.initial_deviation)
         return self
 
-    def embed(self, token_ids: Tensor, layout: Layout) -> Tensor:
+    def embed(self, token_ids: Tensor, layout: Layout, condition: Tensor | None = None) -> Tensor:
         """[N] ids to [N, C]: the seam where perturbations and attributions work."""
-        embedded: Tensor = self.embeddings(token_ids, layout)
+        embedded: Tensor = self.embeddings(token_ids, layout, condition)
         return embedded
 
-    def body(self, embedded: Tensor, layout: Layout) -> Tensor:
+    def body(self, embedded: Tensor, layout: Layout, condition: Tensor | None = None) -> Tensor:
         """[N, C] to [N, C]: all blocks, and the final norm of pre-norm models."""
-        visibility = self.rule.bind(layout)
-        hidden = embedded
-        for block in self._blocks():
-            hidden = block(hidden, partial(block.attention, visibility=visibility))
-        normed: Tensor = self.final_norm(hidden)
-        return normed
+        hidden: Tensor = self.stack(embedded, self.stack.begin(layout), condition=condition)
+        return hidden
 
     def lm_logits(self, hidden: Tensor) -> Tensor:
         """[M, C] to [M, V]. Raises UserError where the model has no vocabulary head."""
@@ -114,31 +92,46 @@ class Transformer(nn.Module):
         *,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
+        condition: Tensor | None = None,
+        hidden_states: bool = False,
+        attention_scores: bool = False,
     ) -> Output:
         """A padded batch [B, L] to `Output`; padding is stripped once and put back at the end.
 
         填充批次的前向计算：内部去掉填充，输出时还原。
 
         Without `attention_mask`, padding is where the id equals `config.pad_id`, if there is one. Padding may
-        stand on either side.
+        stand on either side. `condition` [B, c] is what conditional norms are given.
         """
-        packing = find_packing(self._real(input_ids, attention_mask), segment_ids, position_ids)
-        hidden = self.body(self.embed(packing.pack(input_ids), packing.layout), packing.layout)
-        sequence = packing.unpack(hidden)
-        logits = None if self.lm_head is None else packing.unpack(self.lm_logits(hidden))
-        return Output(sequence, self._pooled(hidden, packing.layout), logits)
+        packing = find_packing(real_tokens(input_ids, attention_mask, self.config), segment_ids, position_ids)
+        layout = packing.layout
+        condition = self._of_tokens(condition, layout)
+        embedded = self.embed(packing.pack(input_ids), layout, condition)
+        batch = self.stack.begin(layout, keep=attention_scores)
+        states = [embedded] if hidden_states else None
+        hidden = self.stack(embedded, batch, condition=condition, collect=states)
+        pooled = self._pooled(hidden, layout)
+        return Output(
+            packing.unpack(hidden),
+            pooled,
+            None if self.nsp_head is None or pooled is None else self.nsp_head(pooled),
+            None if self.lm_head is None else packing.unpack(self.lm_logits(hidden)),
+            None if self.discriminator is None else packing.unpack(self.discriminator(hidden)),
+            hidden_states=None if states is None else tuple(packing.unpack(state) for state in states),
+            attention_scores=tuple(batch.weights) if attention_scores else None,
+        )
 
-    def _real(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        if attention_mask is not None:
-            if attention_mask.shape != input_ids.shape:
-                raise UserError(
-                    f"attention_mask: expected the shape of input_ids {list(input_ids.shape)}, "
-                    f"got {list(attention_mask.shape)}"
-                )
-            return attention_mask.bool()
-        if self.config.pad_id is None:
-            return torch.ones_like(input_ids, dtype=torch.bool)
-        return input_ids != self.config.pad_id
+    def _of_tokens(self, condition: Tensor | None, layout: Layout) -> Tensor | None:
+        """A condition of every token [N, c] from one of every row [B, c]."""
+        if condition is None:
+            return None
+        expected = [layout.rows, self.config.condition_size]
+        if self.config.condition_size is None or list(condition.shape) != expected:
+            raise UserError(
+                f"condition: expected shape {expected}, got {list(condition.shape)}; "
+                "the model takes one where it was built with condition_size"
+            )
+        return condition[layout.row_of_token]
 
     def _pooled(self, hidden: Tensor, layout: Layout) -> Tensor | None:
         if self.pooler is None:
@@ -175,7 +168,10 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def read(
-        self, rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
+        self,
+        rows: Sequence[Sequence[int]],
+        segments: Sequence[Sequence[int]] | None = None,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, KeyValueCache]:
         """Reads prompts in one pass: hidden states [N, C] of all their tokens, and the state to go on from.
 
@@ -187,26 +183,15 @@ class Transformer(nn.Module):
         """
         if self.config.application == "encoder":
             raise UserError('an encoder does not generate: load it with application="lm" or "unilm"')
-        self._refuse_training()
-        device = self.embeddings.token.weight.device
-        ids = torch.tensor([token for row in rows for token in row], dtype=torch.int64, device=device)
-        named = None
-        if segments is not None:
-            if [len(row) for row in segments] != [len(row) for row in rows]:
-                raise UserError("prompt: segments must have one entry for every token of every row")
-            named = torch.tensor(
-                [value for row in segments for value in row], dtype=torch.int64, device=device
-            )
-        layout = Layout.of([len(row) for row in rows], named, device=device)
+        refuse_training(self)
+        if segments is not None and [len(row) for row in segments] != [len(row) for row in rows]:
+            raise UserError("prompt: segments must have one entry for every token of every row")
+        ids, named = prompt_tensors(rows, segments, self.device)
+        layout = Layout.of([len(row) for row in rows], named, device=self.device)
         segment = 1 if self.config.application == "unilm" else 0
-        cache = KeyValueCache(self.rule, layout, self.config.layers, segment)
-        visibility = self.rule.bind(layout)
-        hidden = self.embed(ids, layout)
-        for layer, block in enumerate(self._blocks()):
-            hidden = block(
-                hidden, partial(block.attention.remember, visibility=visibility, cache=cache, layer=layer)
-            )
-        return self.final_norm(hidden), cache
+        cache = self.stack.open_cache(layout, segment, condition=condition)
+        embedded = self.embed(ids, layout, self._of_tokens(condition, layout))
+        return self.stack.read(embedded, layout, cache), cache
 
     @torch.no_grad()
     def advance(self, tokens: Tensor, state: KeyValueCache) -> Tensor:
@@ -216,17 +201,55 @@ class Transformer(nn.Module):
 
         Raises UserError for a model in training mode, and for tokens of another shape.
         """
-        self._refuse_training()
+        refuse_training(self)
         if tokens.dim() != 2 or tokens.shape[0] != state.rows:
             raise UserError(f"step: expected tokens [{state.rows}, T], got {list(tokens.shape)}")
         layout = state.begin(tokens.shape[1])
-        hidden = self.embed(tokens.flatten(), layout)
-        for layer, block in enumerate(self._blocks()):
-            hidden = block(hidden, partial(block.attention.extend, cache=state, layer=layer))
-        state.commit()
-        normed: Tensor = self.final_norm(hidden)
-        return normed.unflatten(0, tokens.shape)
+        embedded = self.embed(tokens.flatten(), layout, state.condition())
+        return self.stack.extend(embedded, state).unflatten(0, tokens.shape)
 
-    def _refuse_training(self) -> None:
-        if self.training:
-            raise UserError("decoding: the model is in training mode, where dropout acts; call model.eval()")
+
+def head_names(heads: Sequence[str]) -> tuple[str, ...]:
+    """The heads by our names; raises UserError for unknown ones. 规范输出头名称。"""
+    if isinstance(heads, str):
+        raise UserError(f'heads: expected a list of names, such as ("{heads}",); got the text {heads!r}')
+    named = tuple("lm" if name == "mlm" else name for name in heads)
+    unknown = sorted(set(named) - set(HEADS))
+    if unknown:
+        raise UserError(f"heads: expected some of {', '.join(HEADS)}; got {', '.join(unknown)}")
+    return named
+
+
+def initialise(module: nn.Module, deviation: float) -> None:
+    """Truncated normal weights, zero biases; conditional parts start at zero. 截断正态初始化。"""
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, nn.Embedding)):
+            nn.init.trunc_normal_(part.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)
+    for part in module.modules():
+        if isinstance(part, Conditioning):
+            part.zero()
+
+
+def real_tokens(input_ids: Tensor, attention_mask: Tensor | None, config: ModelConfig) -> Tensor:
+    """Bool [B, L]: what is not padding, by the mask if there is one, else by the padding id.
+
+    非填充位置。
+    """
+    if attention_mask is not None:
+        if attention_mask.shape != input_ids.shape:
+            raise UserError(
+                f"attention_mask: expected the shape of input_ids {list(input_ids.shape)}, "
+                f"got {list(attention_mask.shape)}"
+            )
+        return attention_mask.bool()
+    if config.pad_id is None:
+        return torch.ones_like(input_ids, dtype=torch.bool)
+    return input_ids != config.pad_id
+
+
+def refuse_training(model: nn.Module) -> None:
+    """Raises UserError in training mode, where dropout acts. 训练模式下拒绝解码。"""
+    if model.training:
+        raise UserError("decoding: the model is in training mode, where dropout acts; call model.eval()")

@@ -13,7 +13,7 @@ normaliser.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -98,15 +98,26 @@ def words(text: str, rules: BasicRules = BasicRules()) -> list[Word]:
 
     把文本切成词，每个字符带原文位置。
     """
-    found: list[Word] = []
-    for chunk in isolate(clean(text), rules.split_chinese):
-        placed: Iterable[Placed] = chunk
-        if rules.strip_accents:
-            placed = strip_accents(chunk)
-        if rules.lowercase:
-            placed = lowercase(placed)
-        found += split_punctuation(placed)
-    return found
+    return list(split(normalise(text, rules), rules))
+
+
+def normalise(text: str, rules: BasicRules = BasicRules()) -> list[Placed]:
+    """Clean a text and, by the rules, strip accents and lower it; nothing is cut yet. 规范化，尚未切分。"""
+    placed: Iterable[Placed] = clean(text)
+    if rules.strip_accents:
+        placed = strip_accents(placed)
+    if rules.lowercase:
+        placed = lowercase(placed)
+    return list(placed)
+
+
+def split(placed: Iterable[Placed], rules: BasicRules = BasicRules()) -> Iterator[Word]:
+    """Cut normalised characters at blanks and punctuation and, by the rules, at every ideograph.
+
+    按空格、标点（及汉字）切成词。
+    """
+    for chunk in isolate(placed, rules.split_chinese):
+        yield from split_punctuation(chunk)
 
 
 def word_strings(text: str) -> list[str]:
@@ -141,8 +152,13 @@ def isolate(placed: Iterable[Placed], split_chinese: bool = True) -> Iterator[li
 
 def strip_accents(placed: Iterable[Placed]) -> list[Placed]:
     """Decompose every character (NFD) and drop nonspacing marks. 规范分解并去掉重音等标记。"""
-    decomposed = [(part, place) for item, place in placed for part in unicodedata.normalize("NFD", item)]
-    return [item for item in _canonical_order(decomposed) if item[0] not in NONSPACING_MARKS]
+    return [item for item in decompose(placed) if item[0] not in NONSPACING_MARKS]
+
+
+def decompose(placed: Iterable[Placed]) -> list[Placed]:
+    """Canonical decomposition (NFD), each part at the place of its character. 规范分解。"""
+    parts = [(part, place) for item, place in placed for part in unicodedata.normalize("NFD", item)]
+    return _canonical_order(parts)
 
 
 def lowercase(placed: Iterable[Placed]) -> list[Placed]:
@@ -158,14 +174,15 @@ def split_punctuation(placed: Iterable[Placed]) -> Iterator[Word]:
             run.append(item)
             continue
         if run:
-            yield _word(run)
+            yield word_of(run)
             run = []
-        yield _word([item])
+        yield word_of([item])
     if run:
-        yield _word(run)
+        yield word_of(run)
 
 
-def _word(run: list[Placed]) -> Word:
+def word_of(run: Sequence[Placed]) -> Word:
+    """A word of placed characters. 由带位置的字符组成词。"""
     return Word("".join(character for character, _ in run), tuple(place for _, place in run))
 
 

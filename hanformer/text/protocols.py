@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -69,53 +69,8 @@ class Pieces:
     offsets: list[tuple[int, int]]
 
 
-def bare(vocabulary: Vocabulary, pieces: Pieces, maximum_length: int | None) -> Encoding:
-    """The pieces alone, cut at their end to keep to `maximum_length`. 不加特殊词元。"""
-    room = _room(maximum_length, 0)
-    ids, offsets = pieces.ids[:room], pieces.offsets[:room]
-    return encoding(vocabulary, ids, offsets, [0] * len(ids), len(ids) < len(pieces.ids))
-
-
-def frame(vocabulary: Vocabulary, pieces: Pieces, maximum_length: int | None) -> Encoding:
-    """``[CLS] pieces [SEP]``, the pieces cut at their end to keep to `maximum_length`.
-
-    加上首尾特殊词元，超长则截断并标记。
-
-    Raises: UserError where `maximum_length` has no room for the two special tokens.
-    """
-    room = _room(maximum_length, 2)
-    kept = pieces.ids if room is None else pieces.ids[:room]
-    ids = [vocabulary.cls_id, *kept, vocabulary.sep_id]
-    offsets = [(0, 0), *pieces.offsets[: len(kept)], (0, 0)]
-    return encoding(vocabulary, ids, offsets, [0] * len(ids), len(kept) < len(pieces.ids))
-
-
-def frame_pair(vocabulary: Vocabulary, first: Pieces, second: Pieces, maximum_length: int | None) -> Encoding:
-    """``[CLS] first [SEP] second [SEP]``, cut by `pair_lengths` to keep to `maximum_length`.
-
-    拼接一对文本，超长则按最长优先截断并标记。
-
-    Raises: UserError where `maximum_length` has no room for the three special tokens.
-    """
-    lengths = (len(first.ids), len(second.ids))
-    room = _room(maximum_length, 3)
-    left, right = lengths if room is None else pair_lengths(*lengths, room)
-    cls, sep = vocabulary.cls_id, vocabulary.sep_id
-    ids = [cls, *first.ids[:left], sep, *second.ids[:right], sep]
-    offsets = [(0, 0), *first.offsets[:left], (0, 0), *second.offsets[:right], (0, 0)]
-    segments = [0] * (left + 2) + [1] * (right + 1)
-    return encoding(vocabulary, ids, offsets, segments, (left, right) != lengths)
-
-
-def encoding(
-    vocabulary: Vocabulary,
-    ids: list[int],
-    offsets: list[tuple[int, int]],
-    segments: list[int],
-    truncated: bool = False,
-) -> Encoding:
-    """An `Encoding` with the tokens of its ids. 补上词元。"""
-    return Encoding(ids, list(map(vocabulary.tokens.__getitem__, ids)), offsets, segments, truncated)
+PairLengths = Callable[[int, int, int], tuple[int, int]]
+"""(length, length, room) of two texts to how many tokens of each are kept. 成对截断规则。"""
 
 
 def pair_lengths(first: int, second: int, room: int) -> tuple[int, int]:
@@ -134,6 +89,62 @@ def pair_lengths(first: int, second: int, room: int) -> tuple[int, int]:
     if shorter + longer > room:
         shorter, longer = room // 2, room // 2 + room % 2
     return (longer, shorter) if first > second else (shorter, longer)
+
+
+def bare(vocabulary: Vocabulary, pieces: Pieces, maximum_length: int | None) -> Encoding:
+    """The pieces alone, cut at their end to keep to `maximum_length`. 不加特殊词元。"""
+    room = _room(maximum_length, 0)
+    ids, offsets = pieces.ids[:room], pieces.offsets[:room]
+    return encoding(vocabulary, ids, offsets, [0] * len(ids), len(ids) < len(pieces.ids))
+
+
+def frame(vocabulary: Vocabulary, pieces: Pieces, maximum_length: int | None) -> Encoding:
+    """``[CLS] pieces [SEP]``, the pieces cut at their end to keep to `maximum_length`.
+
+    加上首尾特殊词元，超长则截断并标记。
+
+    Raises: UserError where `maximum_length` has no room for the two special tokens.
+    """
+    room = _room(maximum_length, 2)
+    truncated = room is not None and len(pieces.ids) > room
+    kept = Pieces(pieces.ids[:room], pieces.offsets[:room]) if truncated else pieces
+    ids = [vocabulary.cls_id, *kept.ids, vocabulary.sep_id]
+    offsets = [(0, 0), *kept.offsets, (0, 0)]
+    return encoding(vocabulary, ids, offsets, [0] * len(ids), truncated)
+
+
+def frame_pair(
+    vocabulary: Vocabulary,
+    first: Pieces,
+    second: Pieces,
+    maximum_length: int | None,
+    kept: PairLengths = pair_lengths,
+) -> Encoding:
+    """``[CLS] first [SEP] second [SEP]``, cut by `kept` to keep to `maximum_length`.
+
+    拼接一对文本，超长则按最长优先截断并标记。
+
+    Raises: UserError where `maximum_length` has no room for the three special tokens.
+    """
+    lengths = (len(first.ids), len(second.ids))
+    room = _room(maximum_length, 3)
+    left, right = lengths if room is None else kept(*lengths, room)
+    cls, sep = vocabulary.cls_id, vocabulary.sep_id
+    ids = [cls, *first.ids[:left], sep, *second.ids[:right], sep]
+    offsets = [(0, 0), *first.offsets[:left], (0, 0), *second.offsets[:right], (0, 0)]
+    segments = [0] * (left + 2) + [1] * (right + 1)
+    return encoding(vocabulary, ids, offsets, segments, (left, right) != lengths)
+
+
+def encoding(
+    vocabulary: Vocabulary,
+    ids: list[int],
+    offsets: list[tuple[int, int]],
+    segments: list[int],
+    truncated: bool = False,
+) -> Encoding:
+    """An `Encoding` with the tokens of its ids. 补上词元。"""
+    return Encoding(ids, list(map(vocabulary.tokens.__getitem__, ids)), offsets, segments, truncated)
 
 
 def _room(maximum_length: int | None, specials: int) -> int | None:

@@ -9,6 +9,7 @@ import codecs
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 from hanformer.errors import UserError
@@ -169,27 +170,27 @@ class Vocabulary:
         present = [token for token in self.specials.names() if token in self.ids]
         return tuple(dict.fromkeys([*present, *self.added]))
 
-    @property
+    @cached_property
     def pad_id(self) -> int:
         """The id of padding. Raises: UserError where there is none, as the next four. 填充编号。"""
         return self._id(self.specials.pad, "pad")
 
-    @property
+    @cached_property
     def unk_id(self) -> int:
         """The id of what is unknown. 未知词编号。"""
         return self._id(self.specials.unk, "unk")
 
-    @property
+    @cached_property
     def cls_id(self) -> int:
         """The id of the token that opens a text. 起始编号。"""
         return self._id(self.specials.cls, "cls")
 
-    @property
+    @cached_property
     def sep_id(self) -> int:
         """The id of the token that closes a text. 分隔编号。"""
         return self._id(self.specials.sep, "sep")
 
-    @property
+    @cached_property
     def mask_id(self) -> int:
         """The id of the token that hides another. 掩码编号。"""
         return self._id(self.specials.mask, "mask")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -73,12 +73,38 @@ def write_together(folder: str | Path, contents: Mapping[str, bytes]) -> None:
         _sync_folder(target)
 
 
-def _exchange(paths: list[Path]) -> None:
+@contextmanager
+def writing_together(
+    folder: str | Path, names: Collection[str], obsolete: Collection[str] = ()
+) -> Iterator[Callable[[str], Path]]:
+    """`write_together` for files that are too large to hold: gives a function from a name to the path to fill.
+
+    写入同一文件夹中相互配套的大文件：给出每个名字对应的临时路径，正常结束后一起改名。
+
+    Every name must be filled when the block ends. Files named in `obsolete` (of a previous writing that had more
+    files) disappear in the same exchange. Raises UserError as `write_together` does.
+    """
+    target = Path(os.path.realpath(folder))
+    with saving(target):
+        target.mkdir(parents=True, exist_ok=True)
+        try:
+            yield lambda name: _fresh(target / name)
+            for name in names:
+                _sync(_fresh(target / name))
+            _exchange([target / name for name in names], [target / name for name in obsolete])
+        finally:
+            for name in names:
+                with suppress(OSError):
+                    _fresh(target / name).unlink(missing_ok=True)
+        _sync_folder(target)
+
+
+def _exchange(paths: list[Path], obsolete: Collection[Path] = ()) -> None:
     """Puts the fresh files in the places of the old ones; an error puts back what was there."""
     aside: list[Path] = []
     placed: list[Path] = []
     try:
-        for path in paths:
+        for path in [*paths, *obsolete]:
             if path.exists():
                 os.replace(path, _previous(path))
                 aside.append(path)

@@ -48,7 +48,8 @@ def test_solutions_are_exact_and_consistent(run: Path) -> None:
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_a_batch_is_solved_as_one_by_one(run: Path, beams: int) -> None:
-    solver = load_solver(run, beams=beams)
+    # In bf16 rounding, which depends on the batch, shows.
+    solver = load_solver(run, beams=beams, precision="fp32")
     texts = [problem.text for problem in tiny_data().train[:12]] + ["一共有3个和5个，多少个？"]
     together = solver.solve_all(texts)
     for text, found in zip(texts, together, strict=True):
@@ -113,7 +114,7 @@ def test_it_trains_and_solves_in_bfloat16(tmp_path: Path) -> None:
     recipe = replace(RECIPE, train=replace(RECIPE.train, updates=6, validate_every=3, precision="bf16"))
     train(recipe, tiny_data(), tmp_path / "run")
     solver = load_solver(tmp_path / "run", precision="bf16")
-    assert solver.model.embeddings.token.weight.dtype == torch.bfloat16
+    assert {weight.dtype for weight in solver.model.parameters()} == {torch.bfloat16}
     assert isinstance(solver.solve(tiny_data().train[0].text), Solution)
 
 
@@ -155,7 +156,14 @@ def test_a_saved_model_can_be_fine_tuned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "missing", ["run.toml", "best/config.json", "best/model.safetensors", "best/layout.json"]
+    "missing",
+    [
+        "run.toml",
+        "best/config.json",
+        "best/model.safetensors",
+        "best/pointer.safetensors",
+        "best/layout.json",
+    ],
 )
 def test_incomplete_runs_are_named(run: Path, tmp_path: Path, missing: str) -> None:
     copy = tmp_path / "copy"
@@ -169,7 +177,7 @@ def test_incomplete_runs_are_named(run: Path, tmp_path: Path, missing: str) -> N
 
 def test_a_run_of_another_version_is_named(run: Path, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('version = 99\ntask = "arithmetic"\n')
-    with pytest.raises(UserError, match="version 1, got 99"):
+    with pytest.raises(UserError, match="version 1 or 2, got 99"):
         load_solver(tmp_path)
     with pytest.raises(UserError, match="no such run folder"):
         load_solver(tmp_path / "nowhere")

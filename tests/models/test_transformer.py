@@ -42,6 +42,23 @@ def test_every_combination(position: str, norm_place: str, application: str) -> 
         {"segment_vocab_size": 1},
         {"layers": 3, "attention_heads": 1, "activation": "gelu_tanh"},
         {"attention_heads": 8, "position": "rotary", "application": "unilm", "activation": "relu"},
+        {"key_value_heads": 1, "attention_heads": 4, "application": "lm", "position": "rotary"},
+        {"key_value_heads": 2, "attention_heads": 4, "application": "unilm", "residual_attention": True},
+        {"attention_key_size": 6, "attention_head_size": 5, "application": "unilm"},
+        {"embedding_size": 12, "embedding_norm": "after_dropout", "lm_head": "mapped", "application": "lm"},
+        {"embedding_size": 12, "share_layers": True, "layers": 3},
+        {"norm": "rms", "norm_place": "pre", "biases": "none", "feedforward": "gated", "lm_head": "untied"},
+        {"norm": "rms_plain", "biases": "query_key_value", "application": "lm", "lm_head": "tied"},
+        {"norm_place": "feedforward", "embedding_norm": "before_dropout", "application": "lm"},
+        {"residual_attention": True, "application": "lm", "norm_place": "pre"},
+        {"residual_attention": True, "application": "unilm", "position": "relative_sinusoidal"},
+        {"residual_attention": True, "position": "relative_buckets", "scale_attention": False},
+        {"position": "relative_sinusoidal", "relative_distance": 3, "application": "unilm"},
+        {"position": "relative_buckets", "relative_buckets": 8, "relative_distance": 12, "application": "lm"},
+        {"max_positions": 5, "hierarchical_positions": 0.4, "application": "unilm"},
+        {"shared_segment_embeddings": True, "application": "lm"},
+        {"condition_size": 3, "condition_hidden_size": 4, "application": "lm"},
+        {"lm_head": "tied", "scale_lm": True},
     ],
     ids=str,
 )
@@ -49,7 +66,7 @@ def test_other_words(changes: dict[str, object]) -> None:
     check_model(tiny_config(**changes))
 
 
-@pytest.mark.parametrize("heads", [(), ("pool",), ("lm", "pool")])
+@pytest.mark.parametrize("heads", [(), ("pool",), ("lm", "pool"), ("lm", "pool", "nsp", "discriminator")])
 def test_other_heads(heads: tuple[str, ...]) -> None:
     check_model(tiny_config(), heads)
     assert random_model(tiny_config(), heads).heads == heads
@@ -117,7 +134,7 @@ class NaiveBert:
         x = self.weights["embeddings.token.weight"][ids] + self.weights["embeddings.segment.weight"][segments]
         x = self.norm(x + self.weights["embeddings.position.weight"][: len(ids)], "embeddings.norm")
         for layer in range(self.config.layers):
-            name = f"blocks.{layer}"
+            name = f"stack.blocks.{layer}"
             x = self.norm(x + self.attention(x, f"{name}.attention"), f"{name}.attention_norm")
             x = self.norm(x + self.feedforward(x, f"{name}.feedforward"), f"{name}.feedforward_norm")
         return x
@@ -161,7 +178,7 @@ def test_initial_weights_follow_the_seed() -> None:
     first, second = (build(tiny_config()), build(tiny_config()))
     torch.manual_seed(0)
     again = build(tiny_config())
-    states = [model.state_dict()["blocks.0.attention.query.weight"] for model in (first, second, again)]
+    states = [model.state_dict()["stack.blocks.0.attention.query.weight"] for model in (first, second, again)]
     assert torch.equal(states[0], states[2]) and not torch.equal(states[0], states[1])
 
 
@@ -217,7 +234,7 @@ def test_rotary_knows_distances_alone() -> None:
 
 def test_pre_norm_ends_with_a_norm() -> None:
     model = random_model(tiny_config(norm_place="pre"), ())
-    model.final_norm.reset_parameters()
+    model.stack.final_norm.reset_parameters()
     hidden = run_packed(model, random_rows(model.config, (5,)))[0]
     torch.testing.assert_close(hidden.mean(-1), torch.zeros(5).double(), rtol=0, atol=1e-9)
     torch.testing.assert_close(hidden.var(-1, correction=0), torch.ones(5).double())
@@ -256,7 +273,7 @@ def test_masks_of_another_shape() -> None:
 
 
 def test_heads_must_exist() -> None:
-    with pytest.raises(UserError, match=r"expected some of lm, pool; got vocabulary"):
+    with pytest.raises(UserError, match=r"expected some of lm, pool, nsp, discriminator; got vocabulary"):
         build(tiny_config(), ("vocabulary",))
     with pytest.raises(UserError, match="no vocabulary head"):
         build(tiny_config(), ()).lm_logits(torch.zeros(1, 16))

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from hanformer.config import NORM_PLACES, POSITIONS
 from hanformer.errors import UserError
 from hanformer.models import build
+from hanformer.nn.attention.passing import Pass
 from hanformer.nn.attention.softmax import SoftmaxAttention
 from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.positions import rotary_table, rotate, sinusoidal
 from hanformer.nn.functional.visibility import UniLM
-from hanformer.nn.layers.block import Block
+from hanformer.nn.layers.block import block_of
 from hanformer.nn.layers.embedding import Embeddings
 from hanformer.nn.layers.feedforward import FeedForward
-from hanformer.nn.layers.heads import Pooler, VocabularyHead
+from hanformer.nn.layers.heads import Pooler, TransformHead
 from tests.harness import EXACT, naive_attend, naive_visible, patterned_layout, rows_of, tiny_config
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -43,7 +44,7 @@ def test_feedforward() -> None:
 
 @pytest.mark.parametrize("norm_place", NORM_PLACES)
 def test_block(norm_place: str) -> None:
-    layer, x = randomise(Block(tiny_config(norm_place=norm_place))), hidden()
+    layer, x = randomise(block_of(tiny_config(norm_place=norm_place))), hidden()
 
     def attention(y: Tensor) -> Tensor:
         return 3 * y + 1
@@ -52,9 +53,12 @@ def test_block(norm_place: str) -> None:
     if norm_place == "post":
         middle = first(x + attention(x))
         expected = second(middle + layer.feedforward(middle))
-    else:
+    elif norm_place == "pre":
         middle = x + attention(first(x))
         expected = middle + layer.feedforward(second(middle))
+    else:
+        middle = x + attention(x)
+        expected = second(middle + layer.feedforward(first(middle)))
     torch.testing.assert_close(layer(x, attention), expected, **EXACT)
 
 
@@ -104,7 +108,7 @@ def test_embeddings_of_nothing() -> None:
 
 def test_vocabulary_head_is_tied() -> None:
     table = nn.Embedding(23, 16)
-    layer, x = randomise(VocabularyHead(tiny_config(activation="tanh"), table.double())), hidden()
+    layer, x = randomise(TransformHead(tiny_config(activation="tanh"), table.double())), hidden()
     features = layer.norm((x @ layer.transform.weight.T + layer.transform.bias).tanh())
     torch.testing.assert_close(layer(x), features @ table.weight.T + layer.bias, **EXACT)
     layer(x).sum().backward()
@@ -134,12 +138,12 @@ def test_softmax_attention(position: str) -> None:
     visibility = UniLM().bind(layout)
     oracle = [naive_visible(UniLM(), row) for row in rows_of(layout)]
     mixed = naive_attend(query, key, value, visibility, oracle, 8**-0.5)
-    torch.testing.assert_close(layer(x, visibility), layer.output(mixed.flatten(-2)), **EXACT)
+    torch.testing.assert_close(layer(x, Pass(visibility)), layer.output(mixed.flatten(-2)), **EXACT)
 
 
 def test_attention_weights_are_dropped_in_training_alone() -> None:
     layer = randomise(SoftmaxAttention(tiny_config(attention_dropout=0.5)))
-    visibility, x = UniLM().bind(patterned_layout((8,))), hidden(8)
-    assert torch.equal(layer(x, visibility), layer(x, visibility))
+    batch, x = Pass(UniLM().bind(patterned_layout((8,)))), hidden(8)
+    assert torch.equal(layer(x, batch), layer(x, batch))
     layer.train()
-    assert not torch.equal(layer(x, visibility), layer(x, visibility))
+    assert not torch.equal(layer(x, batch), layer(x, batch))

@@ -6,6 +6,7 @@ import json
 import pickle
 from itertools import islice
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -14,9 +15,13 @@ from tokenizers import BertWordPieceTokenizer
 
 from hanformer.data.files import lines, read_json_records
 from hanformer.errors import UserError
+from hanformer.text.basic import BasicRules
+from hanformer.text.conventions import TRANSFORMERS
+from hanformer.text.cutting import GreedyPieces
 from hanformer.text.protocols import Tokenizer, pair_lengths
 from hanformer.text.vocabulary import SpecialTokens, Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer, character_pieces
+from tests.text import check_corpora
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # fmt: off
@@ -60,6 +65,10 @@ PAIRS = [
 ]
 
 
+# Every text by the greedy rule alone: no runs, no memory.
+WHOLE = GreedyPieces(Vocabulary(TOKENS), BasicRules(), TRANSFORMERS, 100)
+
+
 def assert_equal(ours: WordPieceTokenizer, theirs: BertWordPieceTokenizer, text: str) -> None:
     mine, other = ours.encode(text), theirs.encode(text)
     assert (mine.tokens, mine.ids, mine.offsets) == (other.tokens, other.ids, other.offsets), repr(text)
@@ -77,7 +86,7 @@ def test_fuzzed_text_is_cut_as_the_library_cuts_it(text):
 def test_a_run_of_text_is_cut_as_its_words_one_by_one(text):
     # The oracle of the fast path: no runs and no memory, only the long way.
     ours = PAIRS[0][0]
-    slow = ours._find_anew(text)
+    slow = WHOLE.of_text(text)
     for token in SPECIALS:
         if token in text:
             return
@@ -251,3 +260,15 @@ def test_real_texts_are_cut_as_the_library_cuts_them(data_folder, name, lowercas
     theirs = BertWordPieceTokenizer(str(path), lowercase=lowercase)
     for text in corpus(data_folder)[:: 1 if lowercase else 5]:
         assert_equal(ours, theirs, text)
+
+
+@pytest.mark.parametrize("folder", ["sentiment/hotel", "similarity_zh/LCQMC", "lm_text/poetry", "ner"])
+def test_a_sample_of_real_corpora_is_cut_as_the_library_cuts_it(data_folder, folder):
+    vocabulary = data_folder / "vocab" / "bert_zh_vocab_21128.txt"
+    found = [
+        path for path in check_corpora.folders(data_folder) if str(path).startswith(str(data_folder / folder))
+    ]
+    texts = [text for path in found for text in islice(check_corpora.texts_of(path), 4000)]
+    sample = Random(0).sample(texts, 300)
+    for check in (check_corpora.wordpiece_check(vocabulary, True), check_corpora.pairs_check(vocabulary)):
+        assert [text for text, same in zip(sample, check(sample), strict=True) if not same] == []

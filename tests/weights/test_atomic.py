@@ -10,7 +10,14 @@ import pytest
 
 from hanformer.errors import UserError
 from hanformer.weights import atomic
-from hanformer.weights.atomic import atomic_folder, recover_folder, write_bytes, write_text, write_together
+from hanformer.weights.atomic import (
+    atomic_folder,
+    recover_folder,
+    write_bytes,
+    write_text,
+    write_together,
+    writing_together,
+)
 
 
 def full_disk(*arguments: object) -> None:
@@ -144,3 +151,36 @@ def test_a_kill_between_files_that_belong_together_never_mixes(
     assert len(set(found.values())) <= 1 and (tmp_path / "c").read_bytes() == b"stays"
     write_together(tmp_path, {"a": b"last", "b": b"last"})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == b"last"
+
+
+@pytest.mark.parametrize("failing", [None, "a", "b"])
+def test_large_files_that_belong_together_replace_an_older_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str | None
+) -> None:
+    """What the new set has no more disappears with the exchange, and comes back where the exchange fails."""
+    write_together(tmp_path, {"a": b"old", "old": b"old"})
+    replace = os.replace
+
+    def fail_for_new(source: Path, target: Path) -> None:
+        if Path(target).name == failing and Path(source).name.endswith(".new"):
+            full_disk()
+        replace(source, target)
+
+    monkeypatch.setattr(atomic.os, "replace", fail_for_new)
+    try:
+        with writing_together(tmp_path, ["a", "b"], obsolete=["old", "missing"]) as place:
+            for name in ("a", "b"):
+                place(name).write_bytes(b"new")
+    except UserError:
+        assert failing
+    kept = ["a", "old"] if failing else ["a", "b"]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(
+        kept, b"old" if failing else b"new"
+    )
+
+
+def test_a_file_that_was_not_filled_stops_the_whole_set(tmp_path: Path) -> None:
+    write_together(tmp_path, {"a": b"old"})
+    with pytest.raises(UserError), writing_together(tmp_path, ["a", "b"]) as place:
+        place("a").write_bytes(b"new")
+    assert names(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"old"

@@ -10,10 +10,38 @@ import torch
 from torch import Tensor
 
 from hanformer.errors import UserError
+from hanformer.nn.attention.relative import RelativePositions
+from hanformer.nn.functional.attend import softmax
 from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.visibility import Group, Rule, Tokens, tokens_of
 
 _FIRST_CAPACITY = 16
+
+
+class Memory:
+    """What decoders look back at: keys and values of encoder rows, one row for each prompt.
+
+    编码器记忆：每个提示对应一行编码器的键与值。
+
+    `rows` is the layout of P encoder rows, padded to Lm tokens inside. Rows may be empty: what nobody sees is 0.
+    """
+
+    def __init__(self, rows: Layout, layers: int) -> None:
+        longest = max(rows.lengths, default=0)
+        places = rows.row_of_token * longest + rows.index_of_token
+        self._group = Group(rows.rows, longest, slice(0, rows.total), places)
+        self.real = self._group.real()[:, None, None, :]
+        self.positions = self._group.fill(rows.positions)
+        self.of_layer: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * layers
+
+    def store(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Keeps the keys and values [N, G, D] of packed encoder rows as [P, G, Lm, D]."""
+        self.of_layer[layer] = (self._group.gather(key).contiguous(), self._group.gather(value).contiguous())
+
+    def keep(self, used: Tensor) -> None:
+        """Forgets all rows but these."""
+        self.of_layer = [(key[used], value[used]) for key, value in self.of_layer]
+        self.real, self.positions = self.real[used], self.positions[used]
 
 
 class KeyValueCache:
@@ -23,17 +51,34 @@ class KeyValueCache:
 
     P prompts padded to Lp tokens; R rows, each the continuation of prompt `prompt_of_row[r]`; S appended tokens
     in every row. All rows are equally long in what was appended. Appended tokens carry segment `segment`.
+    `relative` positions act on every layer, `residual` adds the logits of the layer below, `memory` is what a
+    decoder looks back at, `condition` [P, c] what conditional norms are given.
     """
 
-    def __init__(self, rule: Rule, prompts: Layout, layers: int, segment: int) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        prompts: Layout,
+        layers: int,
+        segment: int,
+        *,
+        relative: RelativePositions | None = None,
+        residual: bool = False,
+        memory: Memory | None = None,
+        condition: Tensor | None = None,
+    ) -> None:
         longest = max(prompts.lengths, default=0)
         if not prompts.rows or not min(prompts.lengths):
             raise UserError("decoding: every prompt needs at least one token")
         places = prompts.row_of_token * longest + prompts.index_of_token
         self.rule, self.segment, self.length = rule, segment, 0
+        self.relative, self.residual = relative, residual
+        self.memory, self._condition = memory, condition
+        self._below: dict[bool, Tensor] = {}
         self._group = Group(prompts.rows, longest, slice(0, prompts.total), places)
         self._prompt_tokens = tokens_of(prompts, self._group)
         self._prompt_real = self._group.real()
+        self._prompt_positions = self._group.fill(prompts.positions)
         device = prompts.positions.device
         last = torch.tensor(prompts.offsets[1:], device=device) - 1
         # Index, position and reach of the last prompt token: what appended tokens count on from.
@@ -41,13 +86,14 @@ class KeyValueCache:
             [prompts.index_of_token[last], prompts.positions[last], prompts.reach_of_token[last]]
         )
         self._prompt: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * layers
-        self._own: list[Tensor | None] = [None] * layers
+        self._own: list[tuple[Tensor, Tensor] | None] = [None] * layers
         # The same numbers twice: decisions are taken on the host, rows are fetched on the device.
         self._prompt_on_host = torch.arange(prompts.rows)
         self.prompt_of_row = self._prompt_on_host.to(device)
         self._group_size = 1
         self._fresh = 0
         self._hidden: Tensor | None = None
+        self._places = (torch.empty(0), torch.empty(0))
         #: The layout of the tokens that `begin` announced last.
         self.layout = Layout.of((), device=device)
 
@@ -77,28 +123,93 @@ class KeyValueCache:
         hidden = ~torch.cat(visible, dim=-1)[:, None]
         # On a CPU looking is free, and most steps hide nothing; on a GPU it would wait for the queue.
         self._hidden = hidden if hidden.is_cuda or bool(hidden.any()) else None
-        positions = (position + steps[fresh]).flatten()
-        self.layout = Layout((count,) * self.rows, positions, segments[:, fresh].flatten())
+        positions = position + steps
+        self._places = (positions[:, fresh], positions)
+        self._below.clear()
+        self.layout = Layout(
+            (count,) * self.rows, positions[:, fresh].flatten(), segments[:, fresh].flatten()
+        )
         return self.layout
 
+    def condition(self) -> Tensor | None:
+        """The condition of every announced token: [R * T, c], or None."""
+        if self._condition is None:
+            return None
+        return self._condition[self.prompt_of_row].repeat_interleave(self._fresh, 0)
+
+    def condition_of(self, prompts: Layout) -> Tensor | None:
+        """The condition of every prompt token: [N, c], or None."""
+        return None if self._condition is None else self._condition[prompts.row_of_token]
+
+    def _distance(self) -> Tensor:
+        """From the announced tokens to everything they may see: [R, T, Lp + S]."""
+        query, own = self._places
+        keys = torch.cat([self._prompt_positions[self.prompt_of_row], own], dim=1)
+        return keys[:, None, :] - query[:, :, None]
+
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """Appends this layer's keys and values [R * T, H, D] and returns what the queries see: [R * T, H, D]."""
+        """Appends this layer's keys and values [R * T, G, D]; returns what queries [R * T, H, D] see: the same."""
         shape = (self.rows, self._fresh)
         query, key, value = (x.unflatten(0, shape).transpose(1, 2) for x in (query * scale, key, value))
         own_key, own_value = self._append(layer, key, value)
-        own_logits = query @ own_key.transpose(-1, -2)
-        prompt_key, prompt_value = self._prompt[layer]
-        if not self._group_size:
-            prompt_key, prompt_value = prompt_key[self.prompt_of_row], prompt_value[self.prompt_of_row]
-        prompt_logits = self._ungroup(self._regroup(query) @ prompt_key.transpose(-1, -2))
-        logits = torch.cat([prompt_logits, own_logits], dim=-1)
-        if self._hidden is not None:
-            logits = logits.masked_fill(self._hidden, float("-inf"))
-        # No row of this softmax is empty: a token sees at least itself.
-        weights = torch.softmax(logits, -1, torch.promote_types(logits.dtype, torch.float32)).to(logits.dtype)
-        prompt_weights, own_weights = weights.split([prompt_logits.shape[-1], own_logits.shape[-1]], dim=-1)
-        mixed = self._ungroup(self._regroup(prompt_weights) @ prompt_value) + own_weights @ own_value
+        prompt = self._of_rows(self._prompt[layer])
+        heads, groups = query.shape[1], key.shape[1]
+        folded = _fold(query, groups)
+        parts = [self._meet(folded, prompt[0].transpose(-1, -2)), folded @ own_key.transpose(-1, -2)]
+        logits = _unfold(torch.cat(parts, dim=-1), heads)
+        if self.relative is not None:
+            logits = logits + self.relative.logits(query, self._distance())
+        weights = self._weigh(self._add_below(logits, crossing=False), self._hidden)
+        seen = _fold(weights, groups).split([parts[0].shape[-1], own_key.shape[2]], dim=-1)
+        mixed = _unfold(self._meet(seen[0], prompt[1]) + seen[1] @ own_value, heads)
+        moved = None if self.relative is None else self.relative.values(weights, self._distance())
+        mixed = mixed if moved is None else mixed + moved
         return mixed.transpose(1, 2).flatten(0, 1)
+
+    def recall(
+        self, layer: int, query: Tensor, scale: float, relative: RelativePositions | None = None
+    ) -> Tensor:
+        """What queries [R * T, H, D] see of the memory: the same shape. `relative` is bert4keras' cross bias."""
+        if self.memory is None:
+            raise UserError("decoding: this state has no memory to look back at")
+        query = (query * scale).unflatten(0, (self.rows, self._fresh)).transpose(1, 2)
+        key, value = self._of_rows(self.memory.of_layer[layer])
+        heads, groups = query.shape[1], key.shape[1]
+        logits = _unfold(self._meet(_fold(query, groups), key.transpose(-1, -2)), heads)
+        if relative is not None:
+            distance = self.memory.positions[self.prompt_of_row][:, None, :] - self._places[0][:, :, None]
+            logits = logits + relative.logits(query, distance)
+        weights = softmax(
+            self._add_below(logits, crossing=True).masked_fill(
+                ~self.memory.real[self.prompt_of_row], float("-inf")
+            )
+        )
+        mixed = _unfold(self._meet(_fold(weights, groups), value), heads)
+        return mixed.transpose(1, 2).flatten(0, 1)
+
+    def _add_below(self, logits: Tensor, crossing: bool) -> Tensor:
+        """Adds the logits of the layer below, where the model does so, and keeps these for the one above."""
+        if not self.residual:
+            return logits
+        below = self._below.get(crossing)
+        self._below[crossing] = logits = logits if below is None else logits + below
+        return logits
+
+    def _weigh(self, logits: Tensor, hidden: Tensor | None) -> Tensor:
+        """Softmax at least in float32. No row of it is empty: a token sees at least itself."""
+        if hidden is not None:
+            logits = logits.masked_fill(hidden, float("-inf"))
+        return torch.softmax(logits, -1, torch.promote_types(logits.dtype, torch.float32)).to(logits.dtype)
+
+    def _of_rows(self, stored: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Keys and values of prompts, fetched row by row where rows do not stand grouped by prompt."""
+        if self._group_size:
+            return stored
+        return stored[0][self.prompt_of_row], stored[1][self.prompt_of_row]
+
+    def _meet(self, folded: Tensor, stored: Tensor) -> Tensor:
+        """[R, G, X, A] @ [P, G, A, B] to [R, G, X, B], all rows of a prompt in one product."""
+        return self._ungroup(self._regroup(folded) @ stored)
 
     def _regroup(self, x: Tensor) -> Tensor:
         """[R, H, T, X] to [P, H, K * T, X]: the rows of one prompt beside each other."""
@@ -113,17 +224,22 @@ class KeyValueCache:
         return x.unflatten(2, (self._group_size, -1)).transpose(1, 2).flatten(0, 1)
 
     def _append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Writes [R, H, T, D] behind what the rows own; buffers grow by doubling."""
+        """Writes [R, G, T, D] behind what the rows own; buffers grow by doubling."""
+        own = self._own[layer] or (None, None)
+        keys, values = (self._behind(*pair) for pair in zip(own, (key, value), strict=True))
+        self._own[layer] = (keys, values)
         needed = self.length + self._fresh
-        buffer = self._own[layer]
-        if buffer is None or buffer.shape[3] < needed:
-            grown = key.new_empty(2, *key.shape[:2], max(_FIRST_CAPACITY, 2 * needed), key.shape[3])
+        return keys[:, :, :needed], values[:, :, :needed]
+
+    def _behind(self, buffer: Tensor | None, fresh: Tensor) -> Tensor:
+        needed = self.length + self._fresh
+        if buffer is None or buffer.shape[2] < needed:
+            grown = fresh.new_empty(*fresh.shape[:2], max(_FIRST_CAPACITY, 2 * needed), fresh.shape[3])
             if buffer is not None:
-                grown[:, :, :, : self.length] = buffer[:, :, :, : self.length]
-            self._own[layer] = buffer = grown
-        buffer[0, :, :, self.length : needed] = key
-        buffer[1, :, :, self.length : needed] = value
-        return buffer[0, :, :, :needed], buffer[1, :, :, :needed]
+                grown[:, :, : self.length] = buffer[:, :, : self.length]
+            buffer = grown
+        buffer[:, :, self.length : needed] = fresh
+        return buffer
 
     def commit(self) -> None:
         """Counts the announced tokens as appended, once every layer has stored them."""
@@ -137,9 +253,10 @@ class KeyValueCache:
             raise UserError(f"select: expected row numbers below {count}, got {rows.tolist()}")
         if torch.equal(rows, torch.arange(count)):
             return
-        for layer, buffer in enumerate(self._own):
-            if buffer is not None:
-                self._own[layer] = _take_rows(buffer, rows, self.length)
+        for layer, own in enumerate(self._own):
+            if own is not None:
+                key, value = (_take_rows(buffer, rows, self.length) for buffer in own)
+                self._own[layer] = (key, value)
         used, prompt_of_row = torch.unique(self._prompt_on_host[rows], return_inverse=True)
         self._keep_prompts(used.to(self._last.device))
         self._prompt_on_host = prompt_of_row
@@ -153,6 +270,11 @@ class KeyValueCache:
         self._prompt = [(key[used], value[used]) for key, value in self._prompt]
         self._prompt_tokens = self._prompt_tokens.select(used)
         self._prompt_real, self._last = self._prompt_real[used], self._last[:, used]
+        self._prompt_positions = self._prompt_positions[used]
+        if self.memory is not None:
+            self.memory.keep(used)
+        if self._condition is not None:
+            self._condition = self._condition[used]
 
     def truncate(self, length: int) -> None:
         """Forgets the appended tokens from `length` on."""
@@ -161,13 +283,27 @@ class KeyValueCache:
         self.length = length
 
 
+def _fold(x: Tensor, groups: int) -> Tensor:
+    """[R, H, T, X] to [R, G, H / G * T, X]: the query heads of one key head beside each other."""
+    if x.shape[1] == groups:
+        return x
+    return x.unflatten(1, (groups, -1)).flatten(2, 3)
+
+
+def _unfold(x: Tensor, heads: int) -> Tensor:
+    """The way back of `_fold`."""
+    if x.shape[1] == heads:
+        return x
+    return x.unflatten(2, (heads // x.shape[1], -1)).flatten(1, 2)
+
+
 def _take_rows(buffer: Tensor, rows: Tensor, length: int) -> Tensor:
-    """The chosen rows of [2, R, H, S, D]; in place where only some of them change."""
-    if len(rows) != buffer.shape[1]:
-        return buffer.index_select(1, rows.to(buffer.device))
+    """The chosen rows of [R, G, S, D]; in place where only some of them change."""
+    if len(rows) != buffer.shape[0]:
+        return buffer.index_select(0, rows.to(buffer.device))
     moved = (rows != torch.arange(len(rows))).nonzero().squeeze(1)
     target, origin = moved.to(buffer.device), rows[moved].to(buffer.device)
-    buffer[:, target, :, :length] = buffer[:, origin, :, :length]
+    buffer[target, :, :length] = buffer[origin, :, :length]
     return buffer
 
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from hanformer.config import ModelConfig
 from hanformer.nn.attention.cache import KeyValueCache
-from hanformer.nn.functional.attend import attend
+from hanformer.nn.attention.passing import Pass
+from hanformer.nn.attention.relative import RelativePositions
 from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.positions import rotate
-from hanformer.nn.functional.visibility import Visibility
 
 
 class SoftmaxAttention(nn.Module):
@@ -18,63 +18,82 @@ class SoftmaxAttention(nn.Module):
 
     多头 softmax 注意力，分为投影、加位置、混合、合并四步。
 
-    Query, key and value weights are separate parameters. Shapes: [N, C] to [N, C]; D = C / H.
-    Source: Vaswani et al. 2017.
+    Query, key and value weights are separate parameters; keys and values may have G < H heads, each shared by
+    neighbouring query heads. Shapes: [N, C] to [N, C]. Source: Vaswani et al. 2017; for G < H Ainslie et al. 2023,
+    arXiv 2305.13245.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        size = config.hidden_size
-        self.heads, self.head_size = config.attention_heads, config.head_size
-        self.scale = config.head_size**-0.5
-        self.query = nn.Linear(size, size)
-        self.key = nn.Linear(size, size)
-        self.value = nn.Linear(size, size)
-        self.output = nn.Linear(size, size)
+        size, bias = config.hidden_size, config.biases != "none"
+        self.key_size, self.head_size = config.key_size, config.head_size
+        self.scale = config.key_size**-0.5 if config.scale_attention else 1.0
+        self.query = nn.Linear(size, config.attention_heads * config.key_size, bias=bias)
+        self.key = nn.Linear(size, config.groups * config.key_size, bias=bias)
+        self.value = nn.Linear(size, config.groups * config.head_size, bias=bias)
+        self.output = nn.Linear(config.attention_heads * config.head_size, size, bias=config.has_biases)
         self.dropout = config.attention_dropout
-        self.rotary = config.position == "rotary"
+        self.rotary_base = config.rotary_base if config.position == "rotary" else None
 
     def project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[N, C] to queries, keys and values [N, H, D].
+        """[N, C] to queries [N, H, D], keys and values [N, G, D].
 
         Three products: joining the weights first costs more than it saves, above all for few tokens.
         """
-        shape = (self.heads, self.head_size)
-        query, key, value = (part(hidden).unflatten(-1, shape) for part in (self.query, self.key, self.value))
-        return query, key, value
+        return (self.project_query(hidden), *self.project_memory(hidden))
+
+    def project_query(self, hidden: Tensor) -> Tensor:
+        """[N, C] to queries [N, H, D]."""
+        query: Tensor = self.query(hidden)
+        return query.unflatten(-1, (-1, self.key_size))
+
+    def project_memory(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """[N, C] to keys and values [N, G, D]."""
+        key, value = self.key(hidden), self.value(hidden)
+        return key.unflatten(-1, (-1, self.key_size)), value.unflatten(-1, (-1, self.head_size))
 
     def place(self, query: Tensor, key: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """Adds what is known of the positions of N tokens to their queries and keys [N, H, D]."""
-        if not self.rotary:
+        if self.rotary_base is None:
             return query, key
-        table = layout.rotary(self.head_size, torch.promote_types(query.dtype, torch.float32))
+        dtype = torch.promote_types(query.dtype, torch.float32)
+        table = layout.rotary(self.key_size, dtype, self.rotary_base)
         return rotate(query, table), rotate(key, table)
 
-    def mix(self, query: Tensor, key: Tensor, value: Tensor, visibility: Visibility) -> Tensor:
+    def mix(self, query: Tensor, key: Tensor, value: Tensor, batch: Pass) -> Tensor:
         """[N, H, D] thrice to [N, H, D]."""
-        rate = self.dropout if self.training else 0.0
-        return attend(query, key, value, visibility, scale=self.scale, dropout=rate)
+        return batch.mix(query, key, value, self.scale, self.dropout if self.training else 0.0)
 
     def merge(self, mixed: Tensor) -> Tensor:
         """[N, H, D] to [N, C]."""
         merged: Tensor = self.output(mixed.flatten(-2))
         return merged
 
-    def forward(self, hidden: Tensor, visibility: Visibility) -> Tensor:
+    def forward(self, hidden: Tensor, batch: Pass) -> Tensor:
         """[N, C] to [N, C]."""
         query, key, value = self.project(hidden)
-        query, key = self.place(query, key, visibility.query)
-        return self.merge(self.mix(query, key, value, visibility))
+        query, key = self.place(query, key, batch.visibility.query)
+        return self.merge(self.mix(query, key, value, batch))
 
-    def remember(self, hidden: Tensor, visibility: Visibility, cache: KeyValueCache, layer: int) -> Tensor:
+    def across(self, hidden: Tensor, memory: Tensor, batch: Pass) -> Tensor:
+        """Attention of [Nq, C] over a memory [Nk, C], as a decoder looks at its encoder."""
+        return self.merge(self.mix(self.project_query(hidden), *self.project_memory(memory), batch))
+
+    def remember(self, hidden: Tensor, batch: Pass, cache: KeyValueCache, layer: int) -> Tensor:
         """`forward` over prompts that also stores their keys and values in the cache."""
         query, key, value = self.project(hidden)
-        query, key = self.place(query, key, visibility.query)
+        query, key = self.place(query, key, batch.visibility.query)
         cache.store_prompt(layer, key, value)
-        return self.merge(self.mix(query, key, value, visibility))
+        return self.merge(self.mix(query, key, value, batch))
 
     def extend(self, hidden: Tensor, cache: KeyValueCache, layer: int) -> Tensor:
         """Attention of appended tokens [R * T, C] over the prompt and what was appended before them."""
         query, key, value = self.project(hidden)
         query, key = self.place(query, key, cache.layout)
         return self.merge(cache.attend(layer, query, key, value, self.scale))
+
+    def recall(
+        self, hidden: Tensor, cache: KeyValueCache, layer: int, relative: RelativePositions | None = None
+    ) -> Tensor:
+        """Attention of appended tokens [R * T, C] over the memory of the cache."""
+        return self.merge(cache.recall(layer, self.project_query(hidden), self.scale, relative))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -33,25 +33,34 @@ def attend(
     *,
     scale: float,
     dropout: float = 0.0,
+    biases: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """Softmax attention over a packed batch: out_i = Σ_j softmax_j(scale · q_i·k_j) v_j over visible j.
 
     打包批次上的 softmax 注意力。
 
-    Shapes: `query` [Nq, H, D], `key` [Nk, H, D], `value` [Nk, H, D']; result [Nq, H, D']. Rows never look at
-    other rows. `dropout` is the rate on attention weights (0 outside training). Equal to `attend_explicit`.
+    Shapes: `query` [Nq, H, D], `key` [Nk, G, D], `value` [Nk, G, D']; result [Nq, H, D']. Rows never look at
+    other rows. H is a multiple of G: neighbouring query heads share a key head. `dropout` is the rate on
+    attention weights (0 outside training). `biases`, one of shape [rows or 1, H, Q, K] for each rectangle of the
+    plan, are added to the logits and take the place of the masks: what is hidden is -inf in them.
+    Equal to `attend_explicit`.
     """
+    share = query.shape[1] // key.shape[1]
+    if share > 1:
+        key, value = key.repeat_interleave(share, 1), value.repeat_interleave(share, 1)
     queries, keys = (plan.query for plan in visibility.plans), [plan.key for plan in visibility.plans]
     pieces = zip(_pieces(query, queries), _pieces(key, keys), _pieces(value, keys), strict=True)
     parts = []
-    for plan, (own_query, own_key, own_value) in zip(visibility.plans, pieces, strict=True):
+    for place, (plan, (own_query, own_key, own_value)) in enumerate(
+        zip(visibility.plans, pieces, strict=True)
+    ):
         mixed = functional.scaled_dot_product_attention(
             plan.query.gather(own_query),
             plan.key.gather(own_key),
             plan.key.gather(own_value),
-            attn_mask=plan.mask,
+            attn_mask=plan.mask if biases is None else biases[place],
             dropout_p=dropout,
-            is_causal=plan.causal,
+            is_causal=plan.causal and biases is None,
             scale=scale,
         )
         parts.append(plan.query.scatter(mixed))
@@ -78,15 +87,19 @@ def attend_explicit(
     visible: Tensor,
     normalise: Normaliser = softmax,
     value_bias: Tensor | None = None,
+    dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Attention from given logits, step by step: the naive oracle, and the path of kinds that need the scores.
 
     由给定的 logits 逐步计算注意力：朴素定义，也供需要注意力矩阵的机制使用。
 
     Shapes: `logits` [B, H, Q, K], `value` [B, H, K, D], `visible` bool broadcastable to [B, H, Q, K],
-    `value_bias` [Q, K, D] added to the values a query sees, or None. Returns ([B, H, Q, D], weights [B, H, Q, K]).
+    `value_bias` [Q, K, D] added to the values a query sees, or None; `dropout` the rate on weights.
+    Returns ([B, H, Q, D], weights [B, H, Q, K]).
     """
     weights = normalise(logits.masked_fill(~visible, float("-inf")))
+    if dropout:
+        weights = functional.dropout(weights, dropout)
     mixed = weights @ value
     if value_bias is not None:
         mixed = mixed + torch.einsum("bhqk,qkd->bhqd", weights, value_bias)

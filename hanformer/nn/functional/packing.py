@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hanformer.errors import UserError
-from hanformer.nn.functional.positions import rotary_table
+from hanformer.nn.functional.positions import BASE, rotary_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +86,11 @@ class Layout:
         return place - starts[self.row_of_token] if self.total else place
 
     @cached_property
+    def counts_from_zero(self) -> bool:
+        """Whether every row's positions are 0, 1, 2, ..., as they are unless someone names others."""
+        return torch.equal(self.positions, self.index_of_token)
+
+    @cached_property
     def reach_of_token(self) -> Tensor:
         """The running sum of segments in each row, which orders the tokens under the UniLM rule: int64 [N]."""
         running = torch.cumsum(self.segments, 0)
@@ -94,16 +99,16 @@ class Layout:
         return running - before[starts][self.row_of_token] if self.total else running
 
     @cached_property
-    def _rotary_tables(self) -> dict[tuple[int, torch.dtype], Tensor]:
+    def _rotary_tables(self) -> dict[tuple[int, torch.dtype, float], Tensor]:
         return {}
 
-    def rotary(self, size: int, dtype: torch.dtype) -> Tensor:
+    def rotary(self, size: int, dtype: torch.dtype, base: float = BASE) -> Tensor:
         """`rotary_table` of the positions, [N, 2, size / 2]: made once, it serves every layer."""
-        tables, key = self._rotary_tables, (size, dtype)
+        tables, key = self._rotary_tables, (size, dtype, base)
         if key not in tables:
             # A table that was made under inference_mode could not serve a later pass with gradients.
             with torch.inference_mode(False):
-                tables[key] = rotary_table(self.positions, size, dtype=dtype)
+                tables[key] = rotary_table(self.positions, size, base, dtype)
         return tables[key]
 
     def to(self, device: torch.device | str) -> Layout:

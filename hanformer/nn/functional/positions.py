@@ -7,6 +7,8 @@ Source: Vaswani et al. 2017; Su et al. 2021, arXiv 2104.09864; kexue.fm/archives
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,45 @@ def sinusoidal(
     """
     angles = positions.to(torch.float64)[..., None] * frequencies(size, base, positions.device)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2).to(dtype)
+
+
+def hierarchical(table: Tensor, positions: Tensor, alpha: float = 0.4) -> Tensor:
+    """A trained position table carried on to n² positions: place i·n + j gets α·u_i + (1 − α)·u_j.
+
+    层次分解位置编码：把训练好的 n 个位置延拓到 n² 个。
+
+    With u_i = (p_i − α·p_0) / (1 − α), the first n places keep their trained rows. α is not 0.5, so that (i, j)
+    and (j, i) differ. Shapes: `table` [n, C], `positions` [N] below n² to [N, C]. Source: kexue.fm/archives/7947.
+    """
+    count = len(table)
+    base = (table - alpha * table[:1]) / (1 - alpha)
+    high, low = torch.div(positions, count, rounding_mode="floor"), positions % count
+    return alpha * base[high] + (1 - alpha) * base[low]
+
+
+def relative_buckets(
+    distance: Tensor, buckets: int = 32, limit: int = 128, bidirectional: bool = True
+) -> Tensor:
+    """T5's buckets of distances key − query: exact when near, logarithmic up to `limit`, one beyond it.
+
+    T5 的相对距离分桶：近处逐一，远处按对数。
+
+    With n = −distance (its magnitude where bidirectional, the upper half of the buckets being for keys that come
+    later; else 0 for those): bucket n below h = half of them, and h + ⌊ln(n/h)/ln(limit/h) · h⌋ beyond, at most the
+    last. In float32 and in this order of operations, which decides at powers of two. Shapes: any to the same.
+    Source: Raffel et al. 2019, arXiv 1910.10683; equal to transformers.
+    """
+    behind = -distance
+    offset = torch.zeros_like(behind)
+    if bidirectional:
+        buckets //= 2
+        offset = (behind < 0).to(behind.dtype) * buckets
+        behind = behind.abs()
+    behind = behind.clamp(min=0)
+    exact = buckets // 2
+    far = torch.log(behind.clamp(min=1).float() / exact) / math.log(limit / exact) * (buckets - exact)
+    far = (exact + far.to(behind.dtype)).clamp(max=buckets - 1)
+    return offset + torch.where(behind < exact, behind, far)
 
 
 def rotary_table(

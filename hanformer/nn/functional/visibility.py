@@ -214,10 +214,11 @@ class Plan:
 
     一个矩形注意力块：查询组、键组和所需的掩码。
 
-    `mask` is bool, broadcastable to [rows, 1, Q, K]; None where nothing in the rectangle is hidden, or where
-    `causal` says that the kernel's own causal form is exact.
+    `first` is the first row of the batch in it. `mask` is bool, broadcastable to [rows, 1, Q, K]; None where nothing
+    in the rectangle is hidden, or where `causal` says that the kernel's own causal form is exact.
     """
 
+    first: int
     query: Group
     key: Group
     mask: Tensor | None
@@ -250,12 +251,39 @@ class Visibility:
         key = query if same else _group(self.key, first, last)
         # Padding stands on the right, where no real token looks.
         if same and self.rule.is_causal:
-            return Plan(query, key, None, causal=True)
+            return Plan(first, query, key, None, causal=True)
         if self.rule.is_full:
-            return Plan(
-                query, key, None if key.places is None else key.real()[:, None, None, :], causal=False
-            )
-        return Plan(query, key, self._dense(query, key), causal=False)
+            hidden = None if key.places is None else key.real()[:, None, None, :]
+            return Plan(first, query, key, hidden, causal=False)
+        return Plan(first, query, key, self._dense(query, key), causal=False)
+
+    def mask(self, plan: Plan) -> Tensor:
+        """Bool, broadcastable to [rows, 1, Q, K]: what a rectangle may look at, for kernels that know no rules."""
+        if plan.mask is not None:
+            return plan.mask
+        if not plan.causal:
+            return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.query.positions.device)
+        places = torch.arange(plan.key.length, device=self.query.positions.device)
+        return (places[None, :] <= places[:, None])[None, None]
+
+    def distance(self, plan: Plan) -> Tensor:
+        """How far keys stand from queries, position of key − position of query: int64 [rows or 1, Q, K]."""
+        if plan.first not in self._distances:
+            self._distances[plan.first] = self._distance(plan)
+        return self._distances[plan.first]
+
+    @cached_property
+    def _distances(self) -> dict[int, Tensor]:
+        return {}
+
+    def _distance(self, plan: Plan) -> Tensor:
+        if self.query.counts_from_zero and self.key.counts_from_zero:
+            device = self.query.positions.device
+            query = torch.arange(plan.query.length, device=device)[None]
+            key = torch.arange(plan.key.length, device=device)[None]
+        else:
+            query, key = plan.query.fill(self.query.positions), plan.key.fill(self.key.positions)
+        return key[:, None, :] - query[:, :, None]
 
     def _dense(self, query: Group, key: Group) -> Tensor:
         """Bool [rows, 1, Q, K]. Padded queries see everything, so that no row of the softmax is empty."""

@@ -1,4 +1,4 @@
-"""One layer of a Transformer: attention and feed-forward, each with a residual branch and a norm."""
+"""One layer of a Transformer: attention and feed-forward, each with a residual branch and norms."""
 
 from __future__ import annotations
 
@@ -9,34 +9,83 @@ from torch import Tensor, nn
 from hanformer.config import ModelConfig
 from hanformer.nn.attention.softmax import SoftmaxAttention
 from hanformer.nn.layers.dropout import Dropout
-from hanformer.nn.layers.feedforward import FeedForward
+from hanformer.nn.layers.feedforward import feedforward_of
+from hanformer.nn.layers.norm import norm_of
+
+#: A residual branch: [N, C] to [N, C].
+Branch = Callable[[Tensor], Tensor]
 
 
 class Block(nn.Module):
-    """Post-norm: x ← LN(x + f(x)); pre-norm: x ← x + f(LN(x)), for f = attention, then feed-forward.
+    """Post-norm: x ← N(x + f(x)), for f = attention, then feed-forward.
 
-    Transformer 的一层；支持后归一化与前归一化。
+    Transformer 的一层（后归一化）。
 
-    Shapes: [N, C] to [N, C].
+    Shapes: [N, C] to [N, C]; a condition is [N, c]. A decoder's block looks at a memory between the two.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, crosses: bool = False) -> None:
         super().__init__()
         self.attention = SoftmaxAttention(config)
-        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_epsilon)
-        self.feedforward = FeedForward(config)
-        self.feedforward_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_epsilon)
+        self.attention_norm = norm_of(config)
+        self.cross = SoftmaxAttention(config) if crosses else None
+        self.cross_norm = norm_of(config) if crosses else None
+        self.feedforward = feedforward_of(config)
+        self.feedforward_norm = norm_of(config)
         self.dropout = Dropout(config.dropout)
-        self._residual = self._pre_norm if config.norm_place == "pre" else self._post_norm
 
-    def forward(self, hidden: Tensor, attention: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(
+        self,
+        hidden: Tensor,
+        attention: Branch,
+        condition: Tensor | None = None,
+        cross: Branch | None = None,
+    ) -> Tensor:
         """[N, C] to [N, C]; `attention` is this layer's own, bound to the batch (or to a cache)."""
-        hidden = self._residual(hidden, self.attention_norm, attention)
-        return self._residual(hidden, self.feedforward_norm, self.feedforward)
+        hidden = self.residual(hidden, self.attention_norm, attention, condition)
+        if cross is not None and self.cross_norm is not None:
+            hidden = self.residual(hidden, self.cross_norm, cross, condition)
+        return self.residual(hidden, self.feedforward_norm, self.feedforward, condition)
 
-    def _pre_norm(self, hidden: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
-        return hidden + self.dropout(branch(norm(hidden)))
-
-    def _post_norm(self, hidden: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
-        normed: Tensor = norm(hidden + self.dropout(branch(hidden)))
+    def residual(self, hidden: Tensor, norm: nn.Module, branch: Branch, condition: Tensor | None) -> Tensor:
+        """x ← N(x + f(x))."""
+        normed: Tensor = norm(hidden + self.dropout(branch(hidden)), condition)
         return normed
+
+
+class PreNormBlock(Block):
+    """x ← x + f(N(x)). 前归一化的一层。 Shapes: [N, C] to [N, C]."""
+
+    def residual(self, hidden: Tensor, norm: nn.Module, branch: Branch, condition: Tensor | None) -> Tensor:
+        """x ← x + f(N(x))."""
+        return hidden + self.dropout(branch(norm(hidden, condition)))
+
+
+class FeedForwardNormBlock(Block):
+    """GPT2-ML's: a = x + attention(x); y = N₁(a + feedforward(N₀(a))).
+
+    GPT2-ML 的一层：归一化只在前馈层的前后。
+
+    Shapes: [N, C] to [N, C]. N₀ stands as `attention_norm`, N₁ as `feedforward_norm`.
+    """
+
+    def forward(
+        self,
+        hidden: Tensor,
+        attention: Branch,
+        condition: Tensor | None = None,
+        cross: Branch | None = None,
+    ) -> Tensor:
+        """[N, C] to [N, C]."""
+        hidden = hidden + self.dropout(attention(hidden))
+        inner = self.feedforward(self.attention_norm(hidden, condition))
+        normed: Tensor = self.feedforward_norm(hidden + self.dropout(inner), condition)
+        return normed
+
+
+_BLOCKS = {"post": Block, "pre": PreNormBlock, "feedforward": FeedForwardNormBlock}
+
+
+def block_of(config: ModelConfig, crosses: bool = False) -> Block:
+    """The block that a config asks for. 按配置建立一层。"""
+    return _BLOCKS[config.norm_place](config, crosses)

@@ -8,59 +8,81 @@ from torch import Tensor, nn
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.nn.functional.packing import Layout
-from hanformer.nn.functional.positions import sinusoidal
+from hanformer.nn.functional.positions import hierarchical, sinusoidal
 from hanformer.nn.layers.dropout import Dropout
+from hanformer.nn.layers.norm import norm_of
 
 
 class Embeddings(nn.Module):
-    """Token, segment and position embeddings, summed; normalised in post-norm models; then dropout.
+    """Token, segment and position embeddings, summed; a norm and dropout; then a map to the hidden size.
 
-    词元、段与位置嵌入之和；后归一化模型再做层归一化；最后 dropout。
+    词元、段与位置嵌入之和，归一化与 dropout，再（如因子分解）映射到隐层维度。
 
-    Additive positions enter before the norm. Rotary positions act in attention and add nothing here. Sinusoidal
-    ones have mean square 1/2, beside which initial weights of deviation 0.02 would be nothing: what was learned
-    is multiplied by √C first. Source: Vaswani et al. 2017, section 3.4; bert4keras does not multiply.
+    Additive positions enter before the norm. Rotary and relative positions act in attention and add nothing
+    here. Sinusoidal ones have mean square 1/2, beside which initial weights of deviation 0.02 would be nothing:
+    what was learned is multiplied by √E first. Source: Vaswani et al. 2017, section 3.4; bert4keras does not
+    multiply. The map (with bias) stands only where the embedding's width E differs from the hidden size C.
     Shapes: ids [N] to [N, C]. Raises UserError for ids, segments or positions out of range.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.token = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.segment = (
-            nn.Embedding(config.segment_vocab_size, config.hidden_size) if config.segment_vocab_size else None
-        )
-        self.position = (
-            nn.Embedding(config.max_positions, config.hidden_size) if config.position == "learned" else None
-        )
-        self.norm = (
-            nn.LayerNorm(config.hidden_size, eps=config.norm_epsilon) if config.norm_place == "post" else None
-        )
+        width = config.embedding_width
+        own_segments = config.segment_vocab_size and not config.shared_segment_embeddings
+        self.token = nn.Embedding(config.vocab_size, width)
+        self.segment = nn.Embedding(config.segment_vocab_size, width) if own_segments else None
+        self.position = nn.Embedding(config.max_positions, width) if config.position == "learned" else None
+        place = config.embedding_norm or ("before_dropout" if config.norm_place == "post" else "none")
+        epsilon = config.embedding_norm_epsilon
+        self.norm = None if place == "none" else norm_of(config, width, epsilon)
+        self.norm_first = place != "after_dropout"
         self.dropout = Dropout(config.dropout)
+        self.mapping = nn.Linear(width, config.hidden_size) if width != config.hidden_size else None
 
-    def forward(self, token_ids: Tensor, layout: Layout) -> Tensor:
+    def forward(self, token_ids: Tensor, layout: Layout, condition: Tensor | None = None) -> Tensor:
         """[N] ids to [N, C]."""
         self.check(token_ids, layout)
         embedded = self.token(token_ids)
-        if self.segment is not None:
+        if self.config.shared_segment_embeddings:
+            embedded = embedded + self.token(layout.segments)
+        elif self.segment is not None:
             embedded = embedded + self.segment(layout.segments)
+        embedded = self._normed(self._placed(embedded, layout.positions), condition)
+        return embedded if self.mapping is None else self.mapping(embedded)
+
+    def _placed(self, embedded: Tensor, positions: Tensor) -> Tensor:
         if self.position is not None:
-            embedded = embedded + self.position(layout.positions)
+            alpha = self.config.hierarchical_positions
+            if alpha is None:
+                return embedded + self.position(positions)
+            return embedded + hierarchical(self.position.weight, positions, alpha)
         if self.config.position == "sinusoidal":
-            size = self.config.hidden_size
-            embedded = embedded * size**0.5 + sinusoidal(layout.positions, size, dtype=embedded.dtype)
-        if self.norm is not None:
-            embedded = self.norm(embedded)
-        return self.dropout(embedded)
+            size = self.config.embedding_width
+            return embedded * size**0.5 + sinusoidal(positions, size, dtype=embedded.dtype)
+        return embedded
+
+    def _normed(self, embedded: Tensor, condition: Tensor | None) -> Tensor:
+        if self.norm is None:
+            return self.dropout(embedded)
+        if self.norm_first:
+            return self.dropout(self.norm(embedded, condition))
+        normed: Tensor = self.norm(self.dropout(embedded), condition)
+        return normed
 
     def check(self, token_ids: Tensor, layout: Layout) -> None:
         """Refuses what the tables do not hold; on a GPU this is left to the kernel, to keep the queue full."""
         if token_ids.device.type != "cpu" or not token_ids.numel():
             return
+        segments = self.config.segment_vocab_size or None
         for name, ids, size in (
             ("token ids", token_ids, self.config.vocab_size),
-            ("segment ids", layout.segments, self.config.segment_vocab_size or None),
-            ("positions", layout.positions, self.config.max_positions if self.position is not None else None),
+            (
+                "segment ids",
+                layout.segments,
+                self.config.vocab_size if self.config.shared_segment_embeddings else segments,
+            ),
+            ("positions", layout.positions, self._positions()),
         ):
             if size is None:
                 continue
@@ -70,3 +92,10 @@ class Embeddings(nn.Module):
                     f"{name} must lie between 0 and {size - 1}; got {int(low)} to {int(high)}"
                     + ("; shorten the text" if name == "positions" else "")
                 )
+
+    def _positions(self) -> int | None:
+        """How many positions there are; None where any number will do."""
+        if self.position is None:
+            return None
+        count = self.config.max_positions
+        return count if self.config.hierarchical_positions is None else count * count

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from hanformer.errors import UserError
 from hanformer.models import load, save
-from hanformer.models.store import CONFIG_FILE, WEIGHTS_FILE, read_config
+from hanformer.models.checkpoint import CONFIG_FILE
+from hanformer.models.saving import WEIGHTS_FILE
 from tests.harness import check_save_and_load, random_model, tiny_config
 
 
@@ -53,7 +54,8 @@ def test_foreign_keys_survive(tmp_path: Path) -> None:
     config = tiny_config(extra={"directionality": "bidi", "说明": "小模型"}, pad_id=None)
     check_save_and_load(config, ("pool",))
     save(random_model(config, ()), tmp_path)
-    assert read_config(tmp_path) == (config, ())
+    loaded = load(tmp_path)
+    assert (loaded.config, loaded.heads) == (config, ())
     assert "小模型" in (tmp_path / CONFIG_FILE).read_text(encoding="utf-8")
 
 
@@ -77,7 +79,7 @@ def test_training_a_loaded_model_never_touches_the_file(folder: Path) -> None:
 
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match="no such folder; expected one with config.json and model.safetensors"
+        UserError, match=r"nothing: no such file, folder or prefix; expected .*model\.safetensors"
     ):
         load(tmp_path / "nothing")
 
@@ -85,7 +87,7 @@ def test_missing_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [CONFIG_FILE, WEIGHTS_FILE])
 def test_missing_file(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(UserError, match=rf"{name}: no such file"):
+    with pytest.raises(UserError, match=rf"{folder.name}: .*expected .*{name}"):
         load(folder)
 
 
@@ -100,7 +102,7 @@ def test_truncated_file(folder: Path, name: str, share: float) -> None:
 
 def test_foreign_bytes(folder: Path) -> None:
     (folder / WEIGHTS_FILE).write_bytes(b"\x80\x04this is not a safetensors file" * 50)
-    with pytest.raises(UserError, match="not a whole safetensors file"):
+    with pytest.raises(UserError, match=f"{WEIGHTS_FILE}: .*damaged or incomplete"):
         load(folder)
 
 
@@ -113,13 +115,13 @@ def test_folder_in_the_place_of_a_file(folder: Path) -> None:
 
 def test_missing_and_unexpected_tensors(folder: Path) -> None:
     change_tensors(folder, embeddings__norm__bias=None, stranger=torch.zeros(2))
-    with pytest.raises(UserError, match=r"missing: embeddings\.norm\.bias; unexpected: stranger"):
+    with pytest.raises(UserError, match=r"missing \(1\): embeddings\.norm\.bias; unexpected \(1\): stranger"):
         load(folder)
 
 
 def test_wrong_shape(folder: Path) -> None:
     change_tensors(folder, lm_head__bias=torch.zeros(7))
-    with pytest.raises(UserError, match=r"wrong shape: lm_head\.bias \[7\] instead of \[23\]"):
+    with pytest.raises(UserError, match=r"wrong shape \(1\): lm_head\.bias \[7\] instead of \[23\]"):
         load(folder)
 
 

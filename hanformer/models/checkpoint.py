@@ -1,0 +1,196 @@
+"""What a path holds: a config, tensors, and the family and dialect that they speak."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hanformer.config import ModelConfig
+from hanformer.errors import UserError
+from hanformer.models.families import Family, family_of, recognise
+from hanformer.models.names import NameMap, entry
+from hanformer.weights.source import Source, open_source
+
+CONFIG_FILE = "config.json"
+#: A config.json of ours says so.
+OWN_FORMAT = "hanformer"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_FILES = (
+    "*.json",
+    "*.txt",
+    "*.model",
+    "*.safetensors",
+    "*.bin",
+    "*.ckpt*",
+    "*.index",
+    "*.data-*",
+    "checkpoint",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model on disk before it is built.
+
+    磁盘上尚未构建的模型。
+
+    `origin` is the path as it was written, `raw` the JSON config, `dialect` the way that tensors are named:
+    own, tensorflow, transformers, megatron or llama2.c. `family` is None where nothing tells.
+    """
+
+    origin: str
+    raw: Mapping[str, Any]
+    source: Source
+    dialect: str
+    family: Family | None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The published names."""
+        return frozenset(self.source.names())
+
+    def config(self, changes: Mapping[str, Any]) -> ModelConfig:
+        """The config that the JSON, the family's defaults and the changes make together."""
+        if self.dialect == "own":
+            return ModelConfig.from_dict(own_values(self.raw)).changed(changes)
+        family = self.known_family()
+        said = ModelConfig.words(self.raw)
+        follows = {**family.reads(self.raw, self.dialect), **family.fixed}
+        own = {"application": family.application, "family": family.name}
+        return ModelConfig.from_dict({**family.defaults, **said, **follows, **own}).changed(changes)
+
+    def known_family(self) -> Family:
+        """The family; raises UserError where it must be named."""
+        if self.family is None:
+            some = ", ".join(sorted(self.names)[:3])
+            raise UserError(
+                f"{self.origin}: the family of this model is not to be told from its config and names ({some}, ...): "
+                'name it, as in family="nezha"; `hanformer inspect` shows what is in it'
+            )
+        return self.family
+
+    def name_map(self, config: ModelConfig, parameters: Sequence[str]) -> NameMap:
+        """The names of this checkpoint for a model of that config."""
+        if self.dialect == "own":
+            return NameMap(tuple(entry(name, name) for name in parameters))
+        return self.known_family().names(self.dialect, config, self.names)
+
+
+def open_checkpoint(
+    path: str | Path,
+    *,
+    family: str | None = None,
+    config: str | Path | Mapping[str, Any] | None = None,
+    checksums: bool = True,
+) -> Checkpoint:
+    """Opens a folder, a file, a TensorFlow prefix or a hub id, without reading any tensor.
+
+    打开检查点（文件夹、文件、TensorFlow 前缀或 hub 名称），不读取张量。
+
+    `config` is a JSON file or its values, where none lies beside the weights. Raises UserError for what is missing,
+    and for a family of another name.
+    """
+    place = _local(path)
+    if place.is_dir() and (place / "best" / CONFIG_FILE).exists():
+        place = place / "best"
+    source = open_source(place, checksums=checksums)
+    raw = config if isinstance(config, Mapping) else read_raw(Path(config) if config else find_config(place))
+    names = frozenset(source.names())
+    dialect = "own" if OWN_FORMAT in raw else dialect_of(source.format, names)
+    chosen = family_of(family) if family is not None else None
+    if chosen is None:
+        chosen = recognise(names, raw) if dialect != "own" else _own_family(raw)
+    return Checkpoint(str(path), raw, source, dialect, chosen)
+
+
+def _own_family(raw: Mapping[str, Any]) -> Family | None:
+    word = raw.get("family")
+    return family_of(word) if isinstance(word, str) else None
+
+
+def own_values(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of our own JSON, without what else it says. 去掉格式标记与输出头后的配置。"""
+    return {key: value for key, value in raw.items() if key not in (OWN_FORMAT, "heads")}
+
+
+def dialect_of(kind: str, names: frozenset[str]) -> str:
+    """How these tensors are named. 张量命名方式。"""
+    if kind == "tensorflow" or any("/" in name for name in names):
+        return "tensorflow"
+    if {"tok_embeddings", "wq"} <= names:
+        return "llama2.c"
+    return (
+        "megatron"
+        if any(".input_layernorm." in n and n.startswith("transformer.") for n in names)
+        else "transformers"
+    )
+
+
+def find_config(place: Path) -> Path:
+    """The JSON config that lies beside the weights; raises UserError for none, or for several.
+
+    查找与权重相邻的配置文件。
+    """
+    folder = place if place.is_dir() else place.parent
+    for name in (CONFIG_FILE, "bert_config.json"):
+        if (folder / name).is_file():
+            return folder / name
+    found = sorted(file for file in folder.glob("*config*.json") if _is_model_config(file))
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(file.name for file in found) or "none"
+    raise UserError(
+        f"{folder}: expected one JSON config of a model beside the weights (config.json, bert_config.json, ...), "
+        f"found {listed}; name it with config="
+    )
+
+
+def _is_model_config(file: Path) -> bool:
+    try:
+        values = read_raw(file)
+    except UserError:
+        return False
+    return "vocab_size" in values
+
+
+def read_raw(path: Path) -> dict[str, Any]:
+    """A JSON object, as it stands. 读取 JSON 配置原文。"""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; expected the config.json of a model") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a JSON file") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not a JSON file ({error}); is it truncated?") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    return values
+
+
+def _local(path: str | Path) -> Path:
+    """The path itself, or the folder into which a hub id was fetched."""
+    place = Path(path)
+    looks_like_id = _HUB_ID.fullmatch(str(path)) is not None
+    if place.exists() or not looks_like_id or place.parent.exists():
+        return place
+    return fetch(str(path))
+
+
+def fetch(identifier: str) -> Path:
+    """The local folder of a hub model, fetched if need be. 从 hub 获取模型文件夹。"""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(identifier, allow_patterns=list(_HUB_FILES)))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{identifier}: no such file or folder here, and the hub did not give a model of that name ({reason}). "
+            "Without a network, fetch the folder elsewhere and give its path"
+        ) from None

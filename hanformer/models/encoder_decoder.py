@@ -1,0 +1,151 @@
+"""Encoder and decoder: two stacks, the second looking at the first (T5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hanformer.config import ModelConfig
+from hanformer.errors import UserError
+from hanformer.models.output import Output
+from hanformer.models.stack import Stack, prompt_tensors
+from hanformer.models.transformer import head_names, initialise, real_tokens, refuse_training
+from hanformer.nn.attention.cache import KeyValueCache
+from hanformer.nn.functional.packing import Layout, find_packing
+from hanformer.nn.functional.visibility import Causal, Full
+from hanformer.nn.layers.embedding import Embeddings
+from hanformer.nn.layers.heads import vocabulary_head
+
+
+class EncoderDecoder(nn.Module):
+    """An encoder stack, a decoder stack that looks at it, one token table for both, and a vocabulary head.
+
+    编码器—解码器：两个层堆叠共用词嵌入表，解码器通过交叉注意力读取编码结果。
+
+    The decoder starts with `start_id` (T5: the padding id 0, which is a real token there). With
+    `config.convention` "bert4keras" its relative positions act in cross attention too. Heads: "lm".
+    Source: Raffel et al. 2019, arXiv 1910.10683; kexue.fm/archives/7867.
+    """
+
+    def __init__(self, config: ModelConfig, heads: Sequence[str] = ("lm",), start_id: int = 0) -> None:
+        super().__init__()
+        heads = head_names(heads)
+        if set(heads) - {"lm"}:
+            raise UserError(f"heads: an encoder-decoder has lm alone, got {', '.join(heads)}")
+        self.config, self.start_id = config, start_id
+        self.embeddings = Embeddings(config)
+        self.encoder = Stack(config, Full())
+        self.decoder = Stack(
+            config,
+            Causal(),
+            layers=config.decoder_layers,
+            crosses=True,
+            cross_bias=config.convention == "bert4keras",
+        )
+        self.lm_head = vocabulary_head(config, self.embeddings.token) if "lm" in heads else None
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The heads that this model was built with."""
+        return () if self.lm_head is None else ("lm",)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embeddings.token.weight.device
+
+    def initialise(self) -> EncoderDecoder:
+        """Truncated normal weights of deviation `config.initial_deviation`; unit gains. 截断正态初始化。"""
+        initialise(self, self.config.initial_deviation)
+        return self
+
+    def encode(self, token_ids: Tensor, layout: Layout) -> Tensor:
+        """[N] packed ids to encoder states [N, C]."""
+        embedded = self.embeddings(token_ids, layout)
+        hidden: Tensor = self.encoder(embedded, self.encoder.begin(layout))
+        return hidden
+
+    def decode(self, token_ids: Tensor, layout: Layout, memory: Tensor, memory_layout: Layout) -> Tensor:
+        """[N] packed ids to decoder states [N, C], row b of them looking at row b of the memory."""
+        cross = self.decoder.begin_cross(layout, memory_layout)
+        embedded = self.embeddings(token_ids, layout)
+        hidden: Tensor = self.decoder(embedded, self.decoder.begin(layout), memory=(memory, cross))
+        return hidden
+
+    def lm_logits(self, hidden: Tensor) -> Tensor:
+        """[M, C] to [M, V]. Raises UserError where the model has no vocabulary head."""
+        if self.lm_head is None:
+            raise UserError('this model has no vocabulary head: build or load it with heads=("lm",)')
+        logits: Tensor = self.lm_head(hidden)
+        return logits
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        *,
+        decoder_input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        decoder_attention_mask: Tensor | None = None,
+    ) -> Output:
+        """Padded batches [B, L'] and [B, L] to `Output`.
+
+        填充批次的前向计算。
+
+        In the decoder, padding stands on the right and the first token of every row is real, whatever its id:
+        T5's decoder starts with the padding id. `decoder_attention_mask` says otherwise where needed.
+        """
+        if decoder_input_ids.shape[:1] != input_ids.shape[:1]:
+            raise UserError(
+                f"decoder_input_ids: expected {input_ids.shape[0]} rows, as input_ids has, "
+                f"got {decoder_input_ids.shape[0]}"
+            )
+        source = find_packing(real_tokens(input_ids, attention_mask, self.config))
+        real = real_tokens(decoder_input_ids, decoder_attention_mask, self.config)
+        if decoder_attention_mask is None and real.shape[1]:
+            real = real.clone()
+            real[:, 0] = True
+        target = find_packing(real)
+        memory = self.encode(source.pack(input_ids), source.layout)
+        hidden = self.decode(target.pack(decoder_input_ids), target.layout, memory, source.layout)
+        return Output(
+            target.unpack(hidden),
+            lm_logits=None if self.lm_head is None else target.unpack(self.lm_logits(hidden)),
+            encoder_sequence=source.unpack(memory),
+        )
+
+    @torch.no_grad()
+    def prompt(
+        self, rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
+    ) -> tuple[Tensor, KeyValueCache]:
+        """Encodes the rows and starts the decoder: next-token logits [B, V], and the state to go on from.
+
+        编码输入并启动解码器，返回下一词元 logits 与解码状态。
+
+        `segments` have no meaning here and must be None. Raises UserError for a model in training mode.
+        """
+        if segments is not None:
+            raise UserError("prompt: an encoder-decoder has no segments")
+        refuse_training(self)
+        ids, _ = prompt_tensors(rows, None, self.device)
+        source = Layout.of([len(row) for row in rows], device=self.device)
+        memory = self.encode(ids, source)
+        layout = Layout.of([1] * len(rows), device=self.device)
+        starts = torch.full((len(rows),), self.start_id, device=self.device)
+        cache = self.decoder.open_cache(layout, 0, (memory, source))
+        hidden = self.decoder.read(self.embeddings(starts, layout), layout, cache, (memory, source))
+        return self.lm_logits(hidden), cache
+
+    @torch.no_grad()
+    def step(self, tokens: Tensor, state: KeyValueCache) -> Tensor:
+        """Appends tokens [R, T] to the rows of the state; returns next-token logits [R, T, V].
+
+        向每行追加词元并返回下一词元的 logits。
+        """
+        refuse_training(self)
+        if tokens.dim() != 2 or tokens.shape[0] != state.rows:
+            raise UserError(f"step: expected tokens [{state.rows}, T], got {list(tokens.shape)}")
+        layout = state.begin(tokens.shape[1])
+        hidden = self.decoder.extend(self.embeddings(tokens.flatten(), layout), state)
+        return self.lm_logits(hidden).unflatten(0, tokens.shape)

@@ -1,0 +1,92 @@
+"""ELECTRA: a generator, which is a small masked language model, and a discriminator.
+
+Source: Clark et al. 2020, arXiv 2003.10555.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hanformer.config import ModelConfig
+from hanformer.models.families import bert
+from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name
+from hanformer.models.names import KERAS, Entry, NameMap, Words, flattened
+
+
+def names(dialect: str, config: ModelConfig, present: Names) -> NameMap:
+    """The discriminator's names. ELECTRA 判别器的名称表。"""
+    words = bert.words_of(dialect, present)
+    path = "electra/" if words is KERAS else bert.root(dialect, present, "electra")
+    head = [
+        *words.linear("discriminator.dense", "discriminator_predictions/dense"),
+        *words.linear(
+            "discriminator.output",
+            "discriminator_predictions/" + ("dense_1" if words is KERAS else "dense_prediction"),
+        ),
+    ]
+    parts = [bert.embedding_entries(words, path), *_layers(words, path, config), head]
+    return NameMap(flattened(parts), (*TRAINING_LEFTOVERS, *bert.TIED))
+
+
+def generator_names(dialect: str, config: ModelConfig, present: Names) -> NameMap:
+    """The generator's names; in TensorFlow its tables are the discriminator's. ELECTRA 生成器的名称表。"""
+    words = bert.words_of(dialect, present)
+    path = "generator/" if words is KERAS else bert.root(dialect, present, "electra")
+    shared = bert.embedding_entries(words, "electra/") if words is KERAS else []
+    bias = "generator_predictions/output_bias" if words is KERAS else "generator_lm_head/bias"
+    head = [
+        *words.linear("lm_head.transform", "generator_predictions/dense"),
+        *words.norm("lm_head.norm", "generator_predictions/LayerNorm"),
+        *words.vector("lm_head.bias", bias),
+    ]
+    parts = [bert.embedding_entries(words, path), shared, *_layers(words, path, config), head]
+    return NameMap(flattened(parts), (*TRAINING_LEFTOVERS, *bert.TIED))
+
+
+def _layers(words: Words, path: str, config: ModelConfig) -> list[list[Entry]]:
+    return [
+        bert.layer_entries(words, f"stack.blocks.{layer}", f"{path}encoder/layer_{layer}")
+        for layer in range(config.layers)
+    ]
+
+
+def recognises(names: Names, raw: Raw) -> bool:
+    """Its own prefix, and no head of a generator alone."""
+    return any_name(names, r"^electra[/.]") and not recognises_generator(names, raw)
+
+
+def recognises_generator(names: Names, raw: Raw) -> bool:
+    """A generator's head, and no discriminator beside it."""
+    return any_name(names, r"^generator_predictions") and not any_name(names, r"^discriminator_predictions")
+
+
+def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
+    """The config.json that transformers reads. transformers 所用的配置。"""
+    discriminator = "ElectraForPreTraining" if "discriminator" in heads else "ElectraModel"
+    return {
+        **bert.common_export(config),
+        "model_type": "electra",
+        "architectures": ["ElectraForMaskedLM" if "lm" in heads else discriminator],
+        "embedding_size": config.embedding_width,
+    }
+
+
+FAMILY = Family(
+    "electra",
+    (),
+    {},
+    names,
+    recognises,
+    exports=exports,
+    applications=("encoder",),
+    heads=("discriminator",),
+)
+GENERATOR = Family(
+    "electra_generator",
+    (),
+    {},
+    generator_names,
+    recognises_generator,
+    exports=exports,
+    heads=("lm",),
+)

@@ -1,0 +1,143 @@
+"""The Llama and Qwen kind: rotary positions, RMS norms, gated SiLU, grouped keys and values.
+
+Source: Touvron et al. 2023, arXiv 2302.13971; grouped heads: Ainslie et al. 2023, arXiv 2305.13245.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from hanformer.config import ModelConfig
+from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, root_of
+from hanformer.models.names import SAME, Entry, NameMap, entry, flattened, rotary_halves, unstacked
+
+DEFAULTS = {
+    "norm": "rms",
+    "norm_place": "pre",
+    "norm_epsilon": 1e-5,
+    "biases": "none",
+    "feedforward": "gated",
+    "activation": "silu",
+    "position": "rotary",
+    "lm_head": "untied",
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "pad_id": None,
+}
+
+
+def names(dialect: str, config: ModelConfig, present: Names) -> NameMap:
+    """Llama's names, as transformers or as llama2.c has them. Llama 的名称表。"""
+    if dialect == "llama2.c":
+        return _stacked(config)
+    path = root_of(present, "embed_tokens.weight", "model.")
+    ends = [
+        entry("embeddings.token.weight", f"{path}embed_tokens.weight"),
+        entry("stack.final_norm.weight", f"{path}norm.weight"),
+        entry("lm_head.output.weight", "lm_head.weight"),
+    ]
+    layers = (_layer(config, layer, f"{path}layers.{layer}") for layer in range(config.layers))
+    return NameMap(flattened([ends, *layers]), (*TRAINING_LEFTOVERS, re.compile(r"rotary_emb\.inv_freq$")))
+
+
+def _layer(config: ModelConfig, layer: int, theirs: str) -> list[Entry]:
+    ours = f"stack.blocks.{layer}"
+    turns = {"query": rotary_halves(config.attention_heads), "key": rotary_halves(config.groups)}
+    found = [
+        entry(f"{ours}.attention_norm.weight", f"{theirs}.input_layernorm.weight"),
+        entry(f"{ours}.feedforward_norm.weight", f"{theirs}.post_attention_layernorm.weight"),
+        entry(f"{ours}.feedforward.expand.weight", f"{theirs}.mlp.gate_proj.weight"),
+        entry(f"{ours}.feedforward.gated.weight", f"{theirs}.mlp.up_proj.weight"),
+        entry(f"{ours}.feedforward.contract.weight", f"{theirs}.mlp.down_proj.weight"),
+    ]
+    for part, letter in (("query", "q"), ("key", "k"), ("value", "v"), ("output", "o")):
+        for kind in ("weight", "bias"):
+            published = f"{theirs}.self_attn.{letter}_proj.{kind}"
+            found.append(entry(f"{ours}.attention.{part}.{kind}", published, turns.get(part, SAME)))
+    return found
+
+
+#: llama2.c's arrays, each stacked over layers; its rotary pairs stand side by side already.
+_STACKED = {
+    "attention_norm": "att_norm",
+    "attention.query": "wq",
+    "attention.key": "wk",
+    "attention.value": "wv",
+    "attention.output": "wo",
+    "feedforward_norm": "ffn_norm",
+    "feedforward.expand": "w1",
+    "feedforward.contract": "w2",
+    "feedforward.gated": "w3",
+}
+
+
+def _stacked(config: ModelConfig) -> NameMap:
+    layers = range(config.layers)
+    stacked = [
+        Entry(
+            tuple(f"stack.blocks.{layer}.{ours}.weight" for layer in layers),
+            (theirs,),
+            unstacked(len(layers)),
+        )
+        for ours, theirs in _STACKED.items()
+    ]
+    ends = [
+        entry("embeddings.token.weight", "tok_embeddings"),
+        entry("stack.final_norm.weight", "norm"),
+        entry("lm_head.output.weight", "output"),
+    ]
+    return NameMap(flattened([ends, stacked]), (re.compile(r"^freq_(cos|sin)$"),))
+
+
+def recognises(names: Names, raw: Raw) -> bool:
+    """Gated layers with separate projections, or llama2.c's arrays."""
+    return any_name(names, r"layers\.0\.mlp\.gate_proj\.weight$") or {"tok_embeddings", "wq"} <= names
+
+
+def reads(raw: Raw, dialect: str) -> Mapping[str, Any]:
+    """Ties, and which projections have a bias."""
+    tied = bool(raw.get("tie_word_embeddings", dialect == "llama2.c"))
+    found: dict[str, Any] = {"lm_head": "tied" if tied else "untied"}
+    if raw.get("model_type") == "qwen2" or raw.get("attention_bias"):
+        found["biases"] = "query_key_value"
+    return found
+
+
+def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
+    """The config.json that transformers reads. transformers 所用的配置。"""
+    biased = config.biases == "query_key_value"
+    return {
+        "model_type": "qwen2" if biased else "llama",
+        "architectures": ["Qwen2ForCausalLM" if biased else "LlamaForCausalLM"],
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.attention_heads,
+        "num_key_value_heads": config.groups,
+        "head_dim": config.head_size,
+        "intermediate_size": config.intermediate_size,
+        "max_position_embeddings": config.max_positions,
+        "hidden_act": config.activation,
+        "rms_norm_eps": config.norm_epsilon,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary_base},
+        "initializer_range": config.initial_deviation,
+        "tie_word_embeddings": config.lm_head == "tied",
+        "pad_token_id": config.pad_id,
+    }
+
+
+FAMILY = Family(
+    "llama",
+    ("qwen", "qwen2", "mistral"),
+    DEFAULTS,
+    names,
+    recognises,
+    reads,
+    exports,
+    application="lm",
+    heads=("lm",),
+    dialects=("transformers", "llama2.c"),
+    fixed={"segment_vocab_size": 0},
+)

@@ -1,0 +1,23 @@
+"""NEZHA: BERT with fixed relative positions on keys and values.
+
+Source: Wei et al. 2019, arXiv 1909.00204.
+"""
+
+from __future__ import annotations
+
+from hanformer.models.families import bert
+from hanformer.models.families.family import Family, Names, Raw, any_name
+
+DEFAULTS = {"position": "relative_sinusoidal", "relative_distance": 64}
+
+
+def recognises(names: Names, raw: Raw) -> bool:
+    """BERT's names without positions, and a config that speaks of relative ones."""
+    plain = any_name(names, r"encoder[/.]layer[_.]0[/.]attention[/.]self[/.]query")
+    without = not any_name(names, r"position_embeddings(\.weight)?$")
+    return plain and (without or "use_relative_position" in raw) and bool(_SAYS_SO & raw.keys())
+
+
+_SAYS_SO = {"use_relative_position", "max_relative_position"}
+
+FAMILY = Family("nezha", (), DEFAULTS, bert.names, recognises)

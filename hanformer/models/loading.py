@@ -1,0 +1,241 @@
+"""Loading: from a path to a model, whatever its family and format."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from hanformer.config import ModelConfig
+from hanformer.errors import UserError
+from hanformer.models.checkpoint import Checkpoint, open_checkpoint
+from hanformer.models.encoder_decoder import EncoderDecoder
+from hanformer.models.names import Entry, NameMap
+from hanformer.models.report import LoadReport
+from hanformer.models.token_rows import TOKEN_PARAMETERS, Compound, TokenRows
+from hanformer.models.transformer import Transformer, head_names
+
+Model = Transformer | EncoderDecoder
+
+
+def build(config: ModelConfig, heads: Sequence[str] = ("lm",)) -> Transformer:
+    """A new model of one stack with initial weights, drawn from torch's random state.
+
+    按配置新建单栈模型并初始化权重。
+    """
+    return Transformer(config, heads).initialise()
+
+
+def load(
+    path: str | Path,
+    *,
+    family: str | None = None,
+    application: str | None = None,
+    heads: Sequence[str] | None = None,
+    share_layers: bool | None = None,
+    convention: str | None = None,
+    config: str | Path | Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
+    keep_tokens: Sequence[int] | None = None,
+    compound_tokens: Sequence[Compound] = (),
+    strict: bool = True,
+    checksums: bool = True,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+) -> Any:
+    """Opens a model, ready for inference: a folder, a TensorFlow prefix, a .safetensors or .bin file, a run folder,
+    or a hub id.
+
+    打开任意格式的模型：文件夹、TensorFlow 前缀、.safetensors 或 .bin 文件、运行目录或 hub 名称。
+
+    `family` is found from config and names where it can be ("bert", "albert", "albert_unshared", "nezha", "electra",
+    "roformer", "roformer_v2", "gpt", "gpt2", "gpt2_ml", "t5.1.0", "t5.1.1", "mt5.1.1", "llama", ...).
+    `application` (encoder, lm, unilm) and `heads` (lm or mlm, pool, nsp, discriminator) default to what the family,
+    or the run, is for. `share_layers=False` gives every layer of an ALBERT weights of its own. `config` names or
+    holds the JSON where it does not lie beside the weights; `changes` are further fields of `ModelConfig`.
+    `keep_tokens` and `compound_tokens` select and add rows of the vocabulary (`TokenRows`).
+    With `strict=False`, missing or misshapen parameters get initial weights and a warning instead of an error.
+    `checksums=False` leaves out the check of TensorFlow's CRCs.
+
+    Built on the meta device: nothing is initialised that the file then overwrites; tensors are mapped from the file
+    where its format allows, copy on write. Returns a `Transformer`, or an `EncoderDecoder` for the T5 kinds.
+    Raises UserError for a missing, broken or foreign file, and where weights and config disagree.
+    """
+    checkpoint = open_checkpoint(path, family=family, config=config, checksums=checksums)
+    asked = {"application": application, "share_layers": share_layers, "convention": convention}
+    wanted = {**{key: value for key, value in asked.items() if value is not None}, **(changes or {})}
+    rows = TokenRows(None if keep_tokens is None else tuple(keep_tokens), tuple(compound_tokens))
+    model, report = assemble(checkpoint, wanted, heads, rows)
+    foreign = checkpoint.dialect == "own" and report.unexpected
+    if strict and (not report.fits or foreign):
+        raise UserError(f"{path}: weights and config disagree: {report.complaint()}")
+    if not report.fits or report.unexpected:
+        warnings.warn(report.text(), stacklevel=2)
+    return model.to(device=torch.device(device), dtype=dtype).eval()
+
+
+def assemble(
+    checkpoint: Checkpoint,
+    changes: Mapping[str, Any],
+    heads: Sequence[str] | None,
+    rows: TokenRows | None = None,
+) -> tuple[Model, LoadReport]:
+    """The model of a checkpoint, with what is missing initialised, and the report on how they fit.
+
+    由检查点组装模型并给出吻合报告。
+    """
+    config, rows = checkpoint.config(_applicable(checkpoint, changes)), rows or TokenRows()
+    rows.check(config.vocab_size)
+    config = config.changed({"vocab_size": rows.count(config.vocab_size)})
+    model = skeleton(config, _heads(checkpoint, config, heads))
+    expected = model.state_dict()
+    names = checkpoint.name_map(config, _parameters(checkpoint, config, expected))
+    chosen, left = names.choose(list(expected), checkpoint.names)
+    state, misshapen = _read(checkpoint, chosen, expected, rows)
+    report = _report(checkpoint, names, chosen, left, misshapen)
+    for name, tensor in expected.items():
+        if name not in state:
+            state[name] = _fresh(name, tensor.shape, config)
+    model.load_state_dict(state, assign=True)
+    return model, report
+
+
+def _applicable(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes, with an application that the family has."""
+    found, family = dict(changes), checkpoint.family
+    asked = found.get("application")
+    if family is None or asked is None:
+        return found
+    if asked not in family.applications:
+        raise UserError(
+            f"{checkpoint.origin}: {family.name} serves as {', '.join(family.applications)}, not as {asked}"
+        )
+    if asked == "encoder" and family.application == "lm":
+        found["application"] = "lm"
+    return found
+
+
+def _heads(checkpoint: Checkpoint, config: ModelConfig, heads: Sequence[str] | None) -> tuple[str, ...]:
+    """The heads that were asked for; else those that the file was saved with, or that the application needs."""
+    if heads is not None:
+        return _allowed(checkpoint, head_names(heads))
+    if checkpoint.dialect == "own":
+        return saved_heads(checkpoint)
+    if config.application != "encoder" or config.decoder_layers is not None:
+        return ("lm",)
+    pooled = any("pooler" in name for name in checkpoint.names)
+    return ("pool",) if pooled and "pool" in checkpoint.known_family().heads else ()
+
+
+def saved_heads(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The heads that our own config.json names. 本项目格式所记录的输出头。"""
+    saved = checkpoint.raw.get("heads", ["lm"])
+    if not isinstance(saved, list) or not all(isinstance(name, str) for name in saved):
+        raise UserError(f"{checkpoint.origin}: heads must be a list of names, got {saved!r}")
+    return head_names(saved)
+
+
+def _parameters(checkpoint: Checkpoint, config: ModelConfig, expected: Mapping[str, Tensor]) -> list[str]:
+    """What the checkpoint may hold by our own names: in our format, also heads that were saved and not asked for."""
+    if checkpoint.dialect != "own":
+        return list(expected)
+    return list({**skeleton(config, saved_heads(checkpoint)).state_dict(), **expected})
+
+
+def _allowed(checkpoint: Checkpoint, heads: tuple[str, ...]) -> tuple[str, ...]:
+    family = checkpoint.family
+    wrong = [] if family is None else sorted(set(heads) - set(family.heads))
+    if wrong and family is not None:
+        raise UserError(
+            f"{checkpoint.origin}: {family.name} has the heads {', '.join(family.heads)}, not {', '.join(wrong)}"
+        )
+    return heads
+
+
+def skeleton(config: ModelConfig, heads: Sequence[str]) -> Model:
+    """The model without weights, on the meta device. meta 设备上的空模型。"""
+    with torch.device("meta"), _WithoutDrawing():
+        return Transformer(config, heads) if config.decoder_layers is None else EncoderDecoder(config, heads)
+
+
+def _read(
+    checkpoint: Checkpoint, chosen: Sequence[Entry], expected: Mapping[str, Tensor], rows: TokenRows
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Parameters from the chosen entries, and those that have another shape."""
+    state: dict[str, Tensor] = {}
+    misshapen: list[str] = []
+    for found in chosen:
+        theirs = [checkpoint.source.read(name) for name in found.theirs]
+        try:
+            ours = found.transform.load(theirs)
+        except (RuntimeError, IndexError, ValueError):
+            ours = ()
+        if len(ours) != len(found.ours):
+            misshapen.append(f"{' + '.join(found.theirs)} {[list(value.shape) for value in theirs]}")
+            continue
+        for name, value in zip(found.ours, ours, strict=True):
+            value = rows.apply(value) if rows.changes and name in TOKEN_PARAMETERS and value.dim() else value
+            if value.shape != expected[name].shape:
+                wanted = list(expected[name].shape)
+                misshapen.append(f"{' + '.join(found.theirs)} {list(value.shape)} instead of {wanted}")
+            else:
+                state[name] = value
+    return state, misshapen
+
+
+def _report(
+    checkpoint: Checkpoint,
+    names: NameMap,
+    chosen: Sequence[Entry],
+    left: Sequence[str],
+    misshapen: Sequence[str],
+) -> LoadReport:
+    used = {name for found in chosen for name in found.theirs}
+    rest = sorted(name for name in checkpoint.names - used if not names.is_ignored(name))
+    published, known = names.published(), names.known()
+    return LoadReport(
+        checkpoint.origin,
+        sum(len(found.ours) for found in chosen) - len(misshapen),
+        missing=tuple(_sought(name, names) for name in left if name in known),
+        misshapen=tuple(misshapen),
+        unexpected=tuple(name for name in rest if name not in published),
+        unused=tuple(name for name in rest if name in published),
+        fresh=tuple(name for name in left if name not in known),
+    )
+
+
+def _sought(name: str, names: NameMap) -> str:
+    theirs = names.expected(name)
+    return name if theirs == name else f"{name} (looked for {theirs})"
+
+
+def _fresh(name: str, shape: torch.Size, config: ModelConfig) -> Tensor:
+    """Initial weights of one parameter."""
+    if name.endswith("norm.weight"):
+        return torch.ones(shape)
+    starts_at_zero = ".conditioning." in name and ".hidden." not in name
+    if starts_at_zero or (len(shape) == 1 and name.endswith("bias")):
+        return torch.zeros(shape)
+    deviation = config.initial_deviation
+    return nn.init.trunc_normal_(torch.empty(shape), std=deviation, a=-2 * deviation, b=2 * deviation)
+
+
+class _WithoutDrawing(TorchFunctionMode):
+    """Inside, modules are built without initial weights: torch draws on the meta device through its compiler,
+    which takes a second to import."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+            return None
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,100 @@
+"""Saving: a model as our own folder, as a folder that transformers opens, or as a TensorFlow checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from hanformer.errors import UserError
+from hanformer.models.checkpoint import CONFIG_FILE, OWN_FORMAT
+from hanformer.models.families import family_of
+from hanformer.models.families.bert import common_export
+from hanformer.models.loading import Model
+from hanformer.weights.atomic import write_bytes, write_together
+from hanformer.weights.source import write_bundle
+
+WEIGHTS_FILE = "model.safetensors"
+#: The version of our own format.
+OWN_VERSION = 1
+FORMATS = ("safetensors", "transformers", "tensorflow")
+
+
+def save(model: Model, folder: str | Path, *, format: str = "safetensors") -> None:
+    """Writes a model into a folder; other files in it stay.
+
+    保存模型；文件夹中的其他文件不受影响。
+
+    `format`: "safetensors", our own, which holds every model and heads; "transformers", which that library loads
+    with equal outputs; "tensorflow", which TensorFlow and bert4keras read. Weights and config are written together:
+    an error leaves both as they were, and a kill never leaves new weights beside an old config.
+    Raises UserError where the folder cannot be written, a full disk included, and for a model that the format has
+    no names for.
+    """
+    if format not in FORMATS:
+        raise UserError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
+    if format == "safetensors":
+        tensors = _ready(model.state_dict())
+        write_together(folder, {WEIGHTS_FILE: to_bytes(tensors), CONFIG_FILE: config_bytes(model)})
+    elif format == "transformers":
+        _save_for_transformers(model, folder)
+    else:
+        _save_for_tensorflow(model, Path(folder))
+
+
+def _ready(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+
+def _save_for_transformers(model: Model, folder: str | Path) -> None:
+    family = family_of(model.config.family)
+    if family.exports is None or "transformers" not in family.dialects:
+        raise UserError(f"{family.name}: transformers has no such model; save as safetensors or tensorflow")
+    names = family.names("transformers", model.config, frozenset())
+    tensors = _ready(names.save(model.state_dict()))
+    config = _json({**family.exports(model.config, model.heads), "torch_dtype": _dtype(model)})
+    write_together(folder, {WEIGHTS_FILE: to_bytes(tensors, {"format": "pt"}), CONFIG_FILE: config})
+
+
+def _dtype(model: Model) -> str:
+    return str(model.embeddings.token.weight.dtype).removeprefix("torch.")
+
+
+def _save_for_tensorflow(model: Model, folder: Path) -> None:
+    family = family_of(model.config.family)
+    if "tensorflow" not in family.dialects:
+        raise UserError(f"{family.name}: there is no TensorFlow form of it; save as safetensors")
+    tensors = _ready(family.names("tensorflow", model.config, frozenset()).save(model.state_dict()))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bundle(folder / "model.ckpt", tensors)
+    write_bytes(folder / "bert_config.json", _json(google_config(model)))
+
+
+def google_config(model: Model) -> dict[str, Any]:
+    """The JSON config in the words of Google's release, which bert4keras reads. Google 写法的配置。"""
+    values = common_export(model.config)
+    config = model.config
+    if config.embedding_size is not None:
+        values["embedding_size"] = config.embedding_size
+    if config.feedforward == "gated":
+        values["hidden_act"] = [values["hidden_act"], "linear"]
+    values.pop("is_decoder")
+    return values
+
+
+def write_config(model: Model, folder: Path) -> None:
+    """Writes config.json: the config and the heads of the model. 写入 config.json。"""
+    write_bytes(folder / CONFIG_FILE, config_bytes(model))
+
+
+def config_bytes(model: Model) -> bytes:
+    """Our config.json. 本项目格式的配置。"""
+    return _json({OWN_FORMAT: OWN_VERSION, **model.config.to_dict(), "heads": list(model.heads)})
+
+
+def _json(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, ensure_ascii=False, indent=2) + "\n").encode()

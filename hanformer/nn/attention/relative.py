@@ -1,0 +1,102 @@
+"""Relative positions that act inside attention: NEZHA's fixed table and T5's learned bias."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hanformer.config import ModelConfig
+from hanformer.nn.functional.positions import relative_buckets, sinusoidal
+
+
+class RelativePositions(nn.Module):
+    """What the distance key − query adds to logits, and to the values that a query sees.
+
+    相对位置：加在注意力 logits 与（可选）值上的项。
+
+    Distances are int64 [B or 1, Q, K], in tokens. Source of each kind: its own docstring.
+    """
+
+    def logits(self, query: Tensor, distance: Tensor) -> Tensor:
+        """Added to the logits of scaled queries [B, H, Q, D]: broadcastable to [B, H, Q, K]."""
+        raise NotImplementedError
+
+    def values(self, weights: Tensor, distance: Tensor) -> Tensor | None:
+        """Added to the mixed values: [B, H, Q, D] from weights [B, H, Q, K], or None."""
+        return None
+
+
+class SinusoidalRelative(RelativePositions):
+    """NEZHA: logits q·r(d) and values Σ_j a_ij r(d), r the sinusoidal code of the distance clipped to ±limit.
+
+    NEZHA 的相对位置：固定的正弦表同时加在键与值上。
+
+    Each query meets the 2·limit + 1 codes once and picks by distance; no [Q, K, D] is made.
+    Source: Wei et al. 2019, arXiv 1909.00204; bert4keras (half width 64, interleaved table).
+    """
+
+    table: Tensor
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+        with torch.device("cpu"):
+            table = sinusoidal(torch.arange(2 * limit + 1), size, dtype=torch.float64)
+        self._table = table
+        self._made: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def _codes(self, like: Tensor) -> Tensor:
+        """The table in the dtype and on the device of a tensor: made once for each."""
+        key = (like.dtype, like.device)
+        if key not in self._made:
+            with torch.inference_mode(False):
+                self._made[key] = self._table.to(device=like.device, dtype=like.dtype)
+        return self._made[key]
+
+    def _places(self, distance: Tensor) -> Tensor:
+        return (distance.clamp(-self.limit, self.limit) + self.limit)[:, None]
+
+    def logits(self, query: Tensor, distance: Tensor) -> Tensor:
+        """q·r(d): [B, H, Q, K]."""
+        met = query @ self._codes(query).T
+        places = self._places(distance)
+        return met.gather(-1, places.expand(*met.shape[:-1], places.shape[-1]))
+
+    def values(self, weights: Tensor, distance: Tensor) -> Tensor:
+        """Σ_j a_ij r(d_ij): [B, H, Q, D]."""
+        codes = self._codes(weights)
+        sums = weights.new_zeros(*weights.shape[:-1], len(codes))
+        sums = sums.scatter_add(-1, self._places(distance).expand_as(weights), weights)
+        return sums @ codes
+
+
+class BucketedBias(RelativePositions):
+    """T5: a learned number for each bucket of distances and each head, added to logits; one table for all layers.
+
+    T5 的相对位置偏置：按距离分桶，每个头一个可学习的数，各层共用。
+
+    Source: Raffel et al. 2019, arXiv 1910.10683.
+    """
+
+    def __init__(self, config: ModelConfig, bidirectional: bool) -> None:
+        super().__init__()
+        self.bias = nn.Embedding(config.relative_buckets, config.attention_heads)
+        self.limit, self.bidirectional = config.relative_distance, bidirectional
+
+    def logits(self, query: Tensor, distance: Tensor) -> Tensor:
+        """[B or 1, H, Q, K]."""
+        buckets = relative_buckets(distance, self.bias.num_embeddings, self.limit, self.bidirectional)
+        biases: Tensor = self.bias(buckets)
+        return biases.permute(0, 3, 1, 2).to(query.dtype)
+
+
+def relative_of(config: ModelConfig, bidirectional: bool) -> RelativePositions | None:
+    """The relative positions that a config asks for, shared by all layers of a stack; None where there are none.
+
+    按配置建立相对位置模块。
+    """
+    if config.position == "relative_sinusoidal":
+        return SinusoidalRelative(config.key_size, config.relative_distance)
+    if config.position == "relative_buckets":
+        return BucketedBias(config, bidirectional)
+    return None

@@ -1,0 +1,94 @@
+"""One call for every tokenizer: what a folder or a file holds is recognised by names, then by content.
+
+统一入口：按文件名与内容识别分词器并读取。
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from hanformer.errors import UserError
+from hanformer.text import fast_files
+from hanformer.text.byte_level import MERGES_FILES, VOCABULARY_FILES, ByteLevelTokenizer
+from hanformer.text.cpm import CpmTokenizer
+from hanformer.text.llama import load_llama2c
+from hanformer.text.pieces import PieceTokenizer
+from hanformer.text.protocols import Tokenizer
+from hanformer.text.sentencepiece_kinds import CPM
+from hanformer.text.sentencepiece_tokenizer import SentencePieceTokenizer
+from hanformer.text.wordpiece import WordPieceTokenizer
+
+ACCEPTED: Final = (
+    "vocab.txt (WordPiece), *.model (SentencePiece), vocab.json or vocab.txt with merges.txt (byte-level BPE), "
+    "tokenizer.json (WordPiece, byte-level BPE, Unigram, or pieces learned here), tok*.bin (llama2.c)"
+)
+"""What `load_tokenizer` reads. 可识别的文件。"""
+
+_SHOWN: Final = 8
+
+
+def load_tokenizer(path: str | Path, kind: str | None = None) -> Tokenizer:
+    """Open the tokenizer of a folder, or that a file is.
+
+    打开文件夹或文件中的分词器。
+
+    `kind` names the family of a SentencePiece model (see `sentencepiece_kinds.KINDS`) where neither a config
+    beside it nor its pieces show it.
+    Raises: UserError that lists what was found and what is accepted.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: does not exist; expected a folder or a file: {ACCEPTED}")
+    file = _chosen(path) if path.is_dir() else path
+    if _has_merges(file):
+        return ByteLevelTokenizer.load(file.parent)
+    if file.suffix == ".model":
+        return _sentencepiece(file, kind)
+    if file.name == fast_files.FILE:
+        return _fast(file, kind)
+    if file.suffix == ".bin":
+        return load_llama2c(file)
+    if file.suffix == ".txt" and file.name not in MERGES_FILES:
+        return WordPieceTokenizer.load(path)
+    raise UserError(f"{file}: no tokenizer that is known; expected {ACCEPTED}")
+
+
+def _chosen(folder: Path) -> Path:
+    """The file by which a folder's tokenizer is known."""
+    names = [*VOCABULARY_FILES, "*.model", fast_files.FILE, "tok*.bin"]
+    for name in names:
+        found = sorted(file for file in folder.glob(name) if file.is_file())
+        if len(found) > 1:
+            raise UserError(f"{folder}: holds {[file.name for file in found]}; name one of them")
+        if found and (found[0].suffix != ".json" or name == fast_files.FILE or _has_merges(found[0])):
+            return found[0]
+    held = sorted(file.name for file in folder.iterdir())
+    shown = ", ".join(held[:_SHOWN]) + (", ..." if len(held) > _SHOWN else "")
+    raise UserError(f"{folder}: no tokenizer found among {shown or 'no files'}; expected {ACCEPTED}")
+
+
+def _has_merges(file: Path) -> bool:
+    """Whether a file of tokens or of merges has its other half beside it."""
+    if file.name not in (*VOCABULARY_FILES, *MERGES_FILES):
+        return False
+    folder = file.parent
+    return all(any((folder / name).is_file() for name in names) for names in (VOCABULARY_FILES, MERGES_FILES))
+
+
+def _sentencepiece(file: Path, kind: str | None) -> Tokenizer:
+    found = SentencePieceTokenizer.load(file, kind)
+    return CpmTokenizer(found.model) if found.kind is CPM else found
+
+
+def _fast(file: Path, kind: str | None) -> Tokenizer:
+    named = fast_files.model_type(file)
+    if named == "WordPiece":
+        return WordPieceTokenizer.load(file.parent)
+    if named == "ByteLevel":
+        return fast_files.byte_level_of(file)
+    if named == "Unigram":
+        return fast_files.unigram_of(file, kind)
+    if named == "BPE":
+        return PieceTokenizer.load(file.parent)
+    raise UserError(f"{file}: a model of the type {named}, expected WordPiece, BPE or Unigram")

@@ -1,0 +1,86 @@
+"""One call opens every tokenizer that is saved here or elsewhere, or says what it would have opened."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hanformer.errors import UserError
+from hanformer.text.byte_level import ByteLevelTokenizer
+from hanformer.text.cpm import CpmTokenizer
+from hanformer.text.load import load_tokenizer
+from hanformer.text.pieces import train_pieces
+from hanformer.text.protocols import Tokenizer
+from hanformer.text.sentencepiece_kinds import LLAMA, T5
+from hanformer.text.sentencepiece_tokenizer import SentencePieceTokenizer
+from hanformer.text.vocabulary import Vocabulary
+from hanformer.text.wordpiece import WordPieceTokenizer
+from tests.text.sentencepiece_material import TEXTS, model, model_bytes
+from tests.text.test_byte_level import TOKENIZER as BYTE_LEVEL
+from tests.text.test_llama import RAW
+
+VOCABULARY = Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "今", "天", "the", "##y"])
+
+SAVED: dict[str, Tokenizer] = {
+    "wordpiece": WordPieceTokenizer(VOCABULARY, lowercase=False),
+    "pieces": train_pieces(TEXTS, 120),
+    "t5": SentencePieceTokenizer(model("t5"), T5),
+    "llama": SentencePieceTokenizer(model("llama"), LLAMA),
+    "cpm": CpmTokenizer(model("cpm")),
+    "byte_level": BYTE_LEVEL,
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_what_was_saved_is_loaded(name: str, tmp_path: Path) -> None:
+    SAVED[name].save(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    assert type(loaded) is type(SAVED[name]) and loaded.vocabulary == SAVED[name].vocabulary
+    assert loaded.encode("今天 they") == SAVED[name].encode("今天 they")
+    again = [load_tokenizer(file) for file in sorted(tmp_path.iterdir()) if "config" not in file.name]
+    assert all(type(each) is type(loaded) for each in again)
+
+
+def test_files_of_others(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\nthe\n", encoding="utf-8")
+    assert isinstance(load_tokenizer(tmp_path / "vocab.txt"), WordPieceTokenizer)
+    (tmp_path / "other_names.txt").write_text("[UNK]\n[CLS]\n[SEP]\n", encoding="utf-8")
+    assert isinstance(load_tokenizer(tmp_path / "other_names.txt"), WordPieceTokenizer)
+    (tmp_path / "tok512.bin").write_bytes(RAW)
+    loaded = load_tokenizer(tmp_path / "tok512.bin")
+    assert isinstance(loaded, SentencePieceTokenizer) and loaded.kind is LLAMA
+    (tmp_path / "x.model").write_bytes(model_bytes("cpm"))
+    assert isinstance(load_tokenizer(tmp_path / "x.model", kind="cpm"), CpmTokenizer)
+
+
+def test_a_folder_of_llama2c(tmp_path: Path) -> None:
+    (tmp_path / "tok512.bin").write_bytes(RAW)
+    assert load_tokenizer(tmp_path).encode("a").ids[0] == 1
+
+
+def test_gpt2s_own_names(tmp_path: Path) -> None:
+    BYTE_LEVEL.save(tmp_path / "new")
+    (tmp_path / "old").mkdir()
+    shutil.copy(tmp_path / "new" / "vocab.json", tmp_path / "old" / "encoder.json")
+    shutil.copy(tmp_path / "new" / "merges.txt", tmp_path / "old" / "vocab.bpe")
+    for path in (tmp_path / "old", tmp_path / "old" / "encoder.json", tmp_path / "old" / "vocab.bpe"):
+        assert isinstance(load_tokenizer(path), ByteLevelTokenizer)
+
+
+def test_what_is_not_known_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist; expected a folder or a file: vocab.txt"):
+        load_tokenizer(tmp_path / "nothing")
+    with pytest.raises(UserError, match="no tokenizer found among no files; expected vocab.txt"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "weights.npz").write_bytes(b"")
+    (tmp_path / "vocab.json").write_text("{}")
+    with pytest.raises(UserError, match="found among vocab.json, weights.npz; expected"):
+        load_tokenizer(tmp_path)
+    with pytest.raises(UserError, match="no tokenizer that is known"):
+        load_tokenizer(tmp_path / "weights.npz")
+    for name in "ab":
+        (tmp_path / f"{name}.model").write_bytes(model_bytes("t5"))
+    with pytest.raises(UserError, match=r"holds \['a.model', 'b.model'\]; name one"):
+        load_tokenizer(tmp_path)
