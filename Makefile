@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types check format clean
+.PHONY: demo test lint types format check-corpora clean
 
 demo: $(STAMP) ## train a Transformer on word problems, evaluate it, solve a few, write runs/demo/report.html
 	$(BIN)/hanformer demo --out runs/demo
@@ -26,6 +26,9 @@ types: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+check-corpora: $(STAMP) ## every line of the real corpora under HANFORMER_DATA against other tokenizers (hours)
+	$(BIN)/python -m tests.text.check_corpora "$(HANFORMER_DATA)" --seconds $(or $(SECONDS_EACH),100000)
 
 # Installed anew only when what is to be installed has changed.
 $(STAMP): pyproject.toml constraints.txt

@@ -7,39 +7,13 @@ from torch import nn
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
+from hanformer.models.families import bert
 from hanformer.models.transformer import Transformer
 
 try:
     from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel
 except ImportError:
     raise SystemExit("this benchmark needs transformers: pip install 'hanformer[bench]'") from None
-
-#: Our part of a name -> that of transformers, applied in this order.
-NAMES = (
-    ("embeddings.token.", "bert.embeddings.word_embeddings."),
-    ("embeddings.segment.", "bert.embeddings.token_type_embeddings."),
-    ("embeddings.position.", "bert.embeddings.position_embeddings."),
-    ("embeddings.norm.", "bert.embeddings.LayerNorm."),
-    ("lm_head.transform.", "cls.predictions.transform.dense."),
-    ("lm_head.norm.", "cls.predictions.transform.LayerNorm."),
-    ("lm_head.bias", "cls.predictions.bias"),
-    ("blocks.", "bert.encoder.layer."),
-    (".attention.output.", ".attention.output.dense."),
-    (".attention_norm.", ".attention.output.LayerNorm."),
-    (".attention.query.", ".attention.self.query."),
-    (".attention.key.", ".attention.self.key."),
-    (".attention.value.", ".attention.self.value."),
-    (".feedforward.expand.", ".intermediate.dense."),
-    (".feedforward.contract.", ".output.dense."),
-    (".feedforward_norm.", ".output.LayerNorm."),
-)
-
-
-def peer_name(name: str) -> str:
-    """The name that transformers gives to our parameter. 参数在 transformers 中的名称。"""
-    for own, theirs in NAMES:
-        name = name.replace(own, theirs)
-    return name
 
 
 def build_peer(model: Transformer) -> nn.Module:
@@ -54,7 +28,8 @@ def build_peer(model: Transformer) -> nn.Module:
         raise UserError("the peer is a post-norm BERT with learned positions, an encoder or a language model")
     theirs = BertForMaskedLM if config.application == "encoder" else BertLMHeadModel
     peer: nn.Module = theirs(peer_config(config)).to(next(model.parameters()).dtype)
-    own = {peer_name(name): value.clone() for name, value in model.state_dict().items()}
+    names = bert.names("transformers", config, frozenset())
+    own = {name: value.clone() for name, value in names.save(model.state_dict()).items()}
     own["cls.predictions.decoder.weight"] = own["bert.embeddings.word_embeddings.weight"]
     own["cls.predictions.decoder.bias"] = own["cls.predictions.bias"]
     peer.load_state_dict(own, strict=True)
@@ -66,23 +41,8 @@ def build_peer(model: Transformer) -> nn.Module:
 
 def peer_config(config: ModelConfig) -> BertConfig:
     """Our sizes and choices as transformers writes them. 转为 transformers 的配置。"""
-    activations = {"gelu": "gelu", "gelu_tanh": "gelu_new"}
     return BertConfig(
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.attention_heads,
-        intermediate_size=config.intermediate_size,
-        max_position_embeddings=config.max_positions,
-        type_vocab_size=config.segment_vocab_size,
-        hidden_act=activations[config.activation],
-        hidden_dropout_prob=config.dropout,
-        attention_probs_dropout_prob=config.attention_dropout,
-        layer_norm_eps=config.norm_epsilon,
-        pad_token_id=config.pad_id,
-        is_decoder=config.application == "lm",
-        use_cache=config.application == "lm",
-        attn_implementation="sdpa",
+        **bert.common_export(config), use_cache=config.application == "lm", attn_implementation="sdpa"
     )
 
 

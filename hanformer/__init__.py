@@ -15,11 +15,30 @@ _PUBLIC = {
     "ModelConfig": "hanformer.config",
     "UserError": "hanformer.errors",
     "build": "hanformer.models",
+    "convert": "hanformer.tasks.conversion",
+    "encode": "hanformer.similarity.encode",
+    "fill_mask": "hanformer.tasks.fill_mask",
+    "inspect": "hanformer.tasks.inspection",
+    "export": "hanformer.models.exporting",
     "load": "hanformer.models",
+    "load_tokenizer": "hanformer.text.load",
     "save": "hanformer.models",
 }
 
-__all__ = ["ModelConfig", "UserError", "__version__", "build", "load", "save"]
+__all__ = [
+    "ModelConfig",
+    "UserError",
+    "__version__",
+    "build",
+    "convert",
+    "encode",
+    "export",
+    "fill_mask",
+    "inspect",
+    "load",
+    "load_tokenizer",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

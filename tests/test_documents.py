@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "README.zh.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/arithmetic.md"]
+DOCUMENTS = [
+    "README.md",
+    "README.zh.md",
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/arithmetic.md",
+    "docs/models.md",
+]
 PATH = re.compile(r"[\w.]*[\w/]*(/|\.(py|md))")
 NAME = re.compile(r"(\w+\.)*([A-Za-z_]\w+)(\(.*\))?( -> .*)?")
 #: Where a run writes.

@@ -17,10 +17,11 @@ from hanformer.arithmetic.slots import NumberSpan, find_numbers, quotient
 
 AnswerForm: TypeAlias = Literal["integer", "decimal", "fraction", "percent"]
 
-# 百分之几, 多少%, 几成, and a rate at the end: 出勤率是多少？ 税率=？ 求利润率．（百分号前保留一位小数）
+# 百分之几, 多少%, 几成, and a rate or a concentration at the end: 出勤率是多少？ 税率=？
+# 求利润率．（百分号前保留一位小数）
 _PERCENT_ASKED: Final = re.compile(
     r"百分之(?:几|多少)|百分[数比率]|(?:几|多少)%|几成"
-    r"|率(?:[是为=约]|大约)*(?:多少|几)?[？?．。]?(?:[（(][^（()）]*[)）][．。]?)?$"
+    r"|(?:率|浓度)(?:[是为=约]|大约)*(?:多少|几)?[？?．。]?(?:[（(][^（()）]*[)）][．。]?)?$"
 )
 # 几分之几, 用分数表示, and the empty fraction ((())/(())) that a question leaves to be filled in.
 _FRACTION_ASKED: Final = re.compile(

@@ -44,6 +44,7 @@ from hanformer.train.progress import Reporter
 from hanformer.train.r_drop import r_drop
 from hanformer.train.sequence import predict_targets, target_logits
 from hanformer.train.trainer import Trainer
+from hanformer.weights.atomic import recover_folder
 
 BEST = "best"
 
@@ -286,6 +287,12 @@ def discard_run(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def _run_of(folder: Path) -> Path:
+    """The run folder, also where its best/ was named."""
+    is_best = folder.name == BEST and not (folder / RUN_FILE).exists()
+    return folder.parent if is_best and (folder.parent / RUN_FILE).exists() else folder
+
+
 def load_solver(
     run_folder: str | Path, *, beams: int = 3, device: str = "cpu", precision: str = "auto"
 ) -> Solver:
@@ -296,7 +303,7 @@ def load_solver(
     `precision` is the format of weights and activations: auto (bf16 where it is fast), fp32, bf16 or fp16.
     Raises UserError for a folder that is no run, or is incomplete or of another version.
     """
-    folder = Path(run_folder)
+    folder = _run_of(Path(run_folder))
     if not folder.is_dir():
         raise UserError(
             f"{folder}: no such run folder; train one with `hanformer train arithmetic --out {folder}`"
@@ -304,6 +311,7 @@ def load_solver(
     description = read_description(folder)
     if description.get("task") != "arithmetic":
         raise UserError(f"{folder}: this run is of the task {description.get('task')!r}, not arithmetic")
+    recover_folder(folder / BEST)
     if not (folder / BEST).is_dir():
         raise UserError(
             f"{folder}: there is no best checkpoint yet; let the training reach its first validation"

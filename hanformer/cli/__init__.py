@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from hanformer import __version__
-from hanformer.cli import data, demo, evaluate, predict, train
+from hanformer.cli import convert, data, demo, embed, evaluate, fill_mask, inspect, predict, train
 from hanformer.errors import UserError
 
 app = typer.Typer(
@@ -44,6 +44,10 @@ app.command("solve", help="The same as `predict`, for word problems. 解应用�
     predict.predict
 )
 app.command("demo")(demo.demo)
+app.command("inspect")(inspect.inspect)
+app.command("convert")(convert.convert)
+app.command("fill-mask")(fill_mask.fill_mask)
+app.command("embed")(embed.embed)
 
 
 # What typer raises for options that it cannot use; typer names only this subclass in public.

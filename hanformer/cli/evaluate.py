@@ -41,6 +41,8 @@ def evaluate(
     from hanformer.arithmetic.training import load_solver
     from hanformer.errors import UserError
 
+    if out is not None and not out.parent.is_dir():
+        raise UserError(f"{out}: there is no folder {out.parent}; make it first, or choose another place")
     target = prepare_machine(device, threads)
     solver = load_solver(run, beams=beams, device=str(target), precision=precision)
     rows = []

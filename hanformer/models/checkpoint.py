@@ -59,9 +59,10 @@ class Checkpoint:
             return ModelConfig.from_dict(own_values(self.raw)).changed(changes)
         family = self.known_family()
         said = ModelConfig.words(self.raw)
-        follows = {**family.reads(self.raw, self.dialect), **family.fixed}
+        asked = {**self.raw, "convention": changes.get("convention", "standard")}
+        follows = {**family.reads(asked, self.dialect, self.source), **family.fixed}
         own = {"application": family.application, "family": family.name}
-        return ModelConfig.from_dict({**family.defaults, **said, **follows, **own}).changed(changes)
+        return ModelConfig.from_dict({**family.defaults, **said, **own, **follows}).changed(changes)
 
     def known_family(self) -> Family:
         """The family; raises UserError where it must be named."""
@@ -121,7 +122,7 @@ def dialect_of(kind: str, names: frozenset[str]) -> str:
     """How these tensors are named. 张量命名方式。"""
     if kind == "tensorflow" or any("/" in name for name in names):
         return "tensorflow"
-    if {"tok_embeddings", "wq"} <= names:
+    if {"tok_embeddings", "wq"} <= names or any(name.endswith("tok_embeddings.weight") for name in names):
         return "llama2.c"
     return (
         "megatron"

@@ -25,7 +25,8 @@ class EncoderDecoder(nn.Module):
     编码器—解码器：两个层堆叠共用词嵌入表，解码器通过交叉注意力读取编码结果。
 
     The decoder starts with `start_id` (T5: the padding id 0, which is a real token there). With
-    `config.convention` "bert4keras" its relative positions act in cross attention too. Heads: "lm".
+    `config.convention` "bert4keras" its relative positions act in cross attention too, and hidden states are always
+    divided by √C before the vocabulary head. Heads: "lm".
     Source: Raffel et al. 2019, arXiv 1910.10683; kexue.fm/archives/7867.
     """
 
@@ -44,7 +45,8 @@ class EncoderDecoder(nn.Module):
             crosses=True,
             cross_bias=config.convention == "bert4keras",
         )
-        self.lm_head = vocabulary_head(config, self.embeddings.token) if "lm" in heads else None
+        scaled = config.changed({"scale_lm": config.scale_lm or config.convention == "bert4keras"})
+        self.lm_head = vocabulary_head(scaled, self.embeddings.token) if "lm" in heads else None
 
     @property
     def heads(self) -> tuple[str, ...]:

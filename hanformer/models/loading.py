@@ -17,10 +17,14 @@ from hanformer.models.checkpoint import Checkpoint, open_checkpoint
 from hanformer.models.encoder_decoder import EncoderDecoder
 from hanformer.models.names import Entry, NameMap
 from hanformer.models.report import LoadReport
+from hanformer.models.resizing import SIZES, as_stored, resizer
 from hanformer.models.token_rows import TOKEN_PARAMETERS, Compound, TokenRows
 from hanformer.models.transformer import Transformer, head_names
+from hanformer.weights.mapping import let_go
 
 Model = Transformer | EncoderDecoder
+#: Makes a tensor of the given shape of a parameter's published one, or leaves it as it is.
+Fit = Callable[[str, Tensor, torch.Size], Tensor]
 
 
 def build(config: ModelConfig, heads: Sequence[str] = ("lm",)) -> Transformer:
@@ -44,12 +48,13 @@ def load(
     keep_tokens: Sequence[int] | None = None,
     compound_tokens: Sequence[Compound] = (),
     strict: bool = True,
+    resize: bool = False,
     checksums: bool = True,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
 ) -> Any:
     """Opens a model, ready for inference: a folder, a TensorFlow prefix, a .safetensors or .bin file, a run folder,
-    or a hub id.
+    a folder of Megatron's ranks, or a hub id.
 
     打开任意格式的模型：文件夹、TensorFlow 前缀、.safetensors 或 .bin 文件、运行目录或 hub 名称。
 
@@ -60,6 +65,8 @@ def load(
     holds the JSON where it does not lie beside the weights; `changes` are further fields of `ModelConfig`.
     `keep_tokens` and `compound_tokens` select and add rows of the vocabulary (`TokenRows`).
     With `strict=False`, missing or misshapen parameters get initial weights and a warning instead of an error.
+    With `resize=True`, misshapen ones are made larger or smaller (`models.resizing`): with `changes`, a published
+    model starts one of another size.
     `checksums=False` leaves out the check of TensorFlow's CRCs.
 
     Built on the meta device: nothing is initialised that the file then overwrites; tensors are mapped from the file
@@ -70,7 +77,7 @@ def load(
     asked = {"application": application, "share_layers": share_layers, "convention": convention}
     wanted = {**{key: value for key, value in asked.items() if value is not None}, **(changes or {})}
     rows = TokenRows(None if keep_tokens is None else tuple(keep_tokens), tuple(compound_tokens))
-    model, report = assemble(checkpoint, wanted, heads, rows)
+    model, report = assemble(checkpoint, wanted, heads, rows, resizer if resize else None)
     foreign = checkpoint.dialect == "own" and report.unexpected
     if strict and (not report.fits or foreign):
         raise UserError(f"{path}: weights and config disagree: {report.complaint()}")
@@ -84,19 +91,25 @@ def assemble(
     changes: Mapping[str, Any],
     heads: Sequence[str] | None,
     rows: TokenRows | None = None,
+    fitting: Callable[[ModelConfig], Fit] | None = None,
 ) -> tuple[Model, LoadReport]:
     """The model of a checkpoint, with what is missing initialised, and the report on how they fit.
 
     由检查点组装模型并给出吻合报告。
+
+    `fitting` gives, for the config of the model, what is done with misshapen tensors; they are left unless given.
     """
-    config, rows = checkpoint.config(_applicable(checkpoint, changes)), rows or TokenRows()
+    asked = _applicable(checkpoint, changes)
+    config, rows = checkpoint.config(asked), rows or TokenRows()
     rows.check(config.vocab_size)
     config = config.changed({"vocab_size": rows.count(config.vocab_size)})
     model = skeleton(config, _heads(checkpoint, config, heads))
     expected = model.state_dict()
-    names = checkpoint.name_map(config, _parameters(checkpoint, config, expected))
+    stored = config if fitting is None else _as_published(checkpoint, asked)
+    names = checkpoint.name_map(stored, _parameters(checkpoint, config, expected))
     chosen, left = names.choose(list(expected), checkpoint.names)
-    state, misshapen = _read(checkpoint, chosen, expected, rows)
+    fit = as_stored if fitting is None else fitting(config)
+    state, misshapen = _read(checkpoint, chosen, expected, rows, fit)
     report = _report(checkpoint, names, chosen, left, misshapen)
     for name, tensor in expected.items():
         if name not in state:
@@ -118,6 +131,11 @@ def _applicable(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> dict[str,
     if asked == "encoder" and family.application == "lm":
         found["application"] = "lm"
     return found
+
+
+def _as_published(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> ModelConfig:
+    """The config with its changes, but of the published sizes: channels change places head by head."""
+    return checkpoint.config({name: value for name, value in changes.items() if name not in SIZES})
 
 
 def _heads(checkpoint: Checkpoint, config: ModelConfig, heads: Sequence[str] | None) -> tuple[str, ...]:
@@ -164,28 +182,44 @@ def skeleton(config: ModelConfig, heads: Sequence[str]) -> Model:
 
 
 def _read(
-    checkpoint: Checkpoint, chosen: Sequence[Entry], expected: Mapping[str, Tensor], rows: TokenRows
+    checkpoint: Checkpoint, chosen: Sequence[Entry], expected: Mapping[str, Tensor], rows: TokenRows, fit: Fit
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Parameters from the chosen entries, and those that have another shape."""
     state: dict[str, Tensor] = {}
     misshapen: list[str] = []
     for found in chosen:
         theirs = [checkpoint.source.read(name) for name in found.theirs]
-        try:
-            ours = found.transform.load(theirs)
-        except (RuntimeError, IndexError, ValueError):
-            ours = ()
+        ours = _transformed(found, theirs)
         if len(ours) != len(found.ours):
             misshapen.append(f"{' + '.join(found.theirs)} {[list(value.shape) for value in theirs]}")
             continue
         for name, value in zip(found.ours, ours, strict=True):
             value = rows.apply(value) if rows.changes and name in TOKEN_PARAMETERS and value.dim() else value
             if value.shape != expected[name].shape:
+                value = fit(name, value, expected[name].shape)
+            if value.shape != expected[name].shape:
                 wanted = list(expected[name].shape)
                 misshapen.append(f"{' + '.join(found.theirs)} {list(value.shape)} instead of {wanted}")
             else:
                 state[name] = value
     return state, misshapen
+
+
+def _transformed(found: Entry, theirs: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Parameters of an entry, each with its rows one after the other; none where the shapes forbid it.
+
+    Optimizers walk through weight, gradient and state side by side, as they lie in memory: a transposed view would
+    meet the state of another entry. What was copied out of a mapped file is let go there.
+    """
+    try:
+        ours = [value.contiguous() for value in found.transform.load(theirs)]
+    except (RuntimeError, IndexError, ValueError):
+        return ()
+    kept = {value.untyped_storage().data_ptr() for value in ours}
+    for value in theirs:
+        if value.untyped_storage().data_ptr() not in kept:
+            let_go(value)
+    return ours
 
 
 def _report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from re import Pattern
@@ -59,7 +60,9 @@ def first_rows_dropped(count: int) -> Transform:
 
 def copied(count: int) -> Transform:
     """One published tensor serves `count` parameters, each with a copy of its own. 一个张量复制给各层。"""
-    return Transform(lambda x: [x[0].clone() for _ in range(count)], _one_of)
+    return Transform(
+        lambda x: [x[0].clone(memory_format=torch.contiguous_format) for _ in range(count)], _one_of
+    )
 
 
 def _one_of(copies: Tensors) -> Tensors:
@@ -68,6 +71,11 @@ def _one_of(copies: Tensors) -> Tensors:
             "the layers differ, and this format has room for one that all share: save as safetensors"
         )
     return [copies[0]]
+
+
+def made(table: Callable[[], Tensor]) -> Transform:
+    """A published tensor that holds no parameter: passed over when read, made when written. 可由公式算出的张量。"""
+    return Transform(lambda x: [], lambda x: [table()])
 
 
 def rotary_halves(heads: int) -> Transform:
@@ -200,7 +208,7 @@ class Words:
 
 
 def _dotted(path: str) -> str:
-    return path.replace("/", ".").replace("layer_", "layer.")
+    return re.sub(r"\blayer_(\d)", r"layer.\1", path.replace("/", "."))
 
 
 KERAS = Words("/kernel", "/bias", "/gamma", "/beta", "", TRANSPOSED, lambda path: path)

@@ -15,8 +15,8 @@ class Output:
 
     `sequence` [B, L, C] (of a decoder: its own); `pooled` [B, C]; `nsp_logits` [B, 2]; `lm_logits` [B, L, V];
     `discriminator_logits` [B, L]; `encoder_sequence` [B, L', C]: None where the model has no such part. On
-    request `hidden_states`, of embeddings and every layer, [B, L, C] each, and `attention_scores`, weights after
-    softmax, [B, H, Q, K] each over rows whose padding was moved to the right end.
+    request `hidden_states`, of embeddings and every layer, the last after the final norm, [B, L, C] each, and
+    `attention_scores`, weights after softmax, [B, H, Q, K] each over rows whose padding was moved to the right end.
     """
 
     sequence: Tensor

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from hanformer.errors import UserError
+from hanformer.models.agreement import differences
 from hanformer.models.checkpoint import CONFIG_FILE, OWN_FORMAT
-from hanformer.models.families import family_of
+from hanformer.models.families import Family, family_of
 from hanformer.models.families.bert import common_export
 from hanformer.models.loading import Model
 from hanformer.weights.atomic import write_bytes, write_together
@@ -21,6 +23,17 @@ from hanformer.weights.source import write_bundle
 WEIGHTS_FILE = "model.safetensors"
 #: The version of our own format.
 OWN_VERSION = 1
+#: What Google's config has no word for, by the words that bert4keras takes (or, for T5, always means).
+_MORE_WORDS = {
+    "attention_head_size": "attention_head_size",
+    "attention_key_size": "attention_key_size",
+    "shared_segment_embeddings": "shared_segment_embeddings",
+    "residual_attention": "residual_attention_scores",
+    "hierarchical_positions": "hierarchical_position",
+    "decoder_layers": "decoder_layers",
+    "relative_buckets": "relative_buckets",
+    "relative_distance": "relative_distance",
+}
 FORMATS = ("safetensors", "transformers", "tensorflow")
 
 
@@ -46,8 +59,8 @@ def save(model: Model, folder: str | Path, *, format: str = "safetensors") -> No
         _save_for_tensorflow(model, Path(folder))
 
 
-def _ready(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+def _ready(state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", dtype).contiguous() for name, value in state.items()}
 
 
 def _save_for_transformers(model: Model, folder: str | Path) -> None:
@@ -55,13 +68,28 @@ def _save_for_transformers(model: Model, folder: str | Path) -> None:
     if family.exports is None or "transformers" not in family.dialects:
         raise UserError(f"{family.name}: transformers has no such model; save as safetensors or tensorflow")
     names = family.names("transformers", model.config, frozenset())
-    tensors = _ready(names.save(model.state_dict()))
-    config = _json({**family.exports(model.config, model.heads), "torch_dtype": _dtype(model)})
+    tensors = _ready(names.save(model.state_dict()), _dtype(model))
+    values = family.exports(model.config, model.heads)
+    lost = differences(model.config, values, tensors, family, "transformers", {})
+    if "application" in lost:
+        raise UserError(
+            f"{family.name}: transformers does not run it as {model.config.application}; load it with "
+            f'application="{lost["application"][1]}" and save that, or save as safetensors'
+        )
+    _refuse("transformers", family, lost)
+    config = _json({**values, "torch_dtype": str(_dtype(model)).removeprefix("torch.")})
     write_together(folder, {WEIGHTS_FILE: to_bytes(tensors, {"format": "pt"}), CONFIG_FILE: config})
 
 
-def _dtype(model: Model) -> str:
-    return str(model.embeddings.token.weight.dtype).removeprefix("torch.")
+def _refuse(format: str, family: Family, lost: Mapping[str, tuple[Any, Any]]) -> None:
+    """Raises UserError where a format would bring back another model."""
+    if lost:
+        said = ", ".join(f"{name} {ours!r} (there {theirs!r})" for name, (ours, theirs) in lost.items())
+        raise UserError(f"{family.name}: the {format} form of it cannot say {said}; save as safetensors")
+
+
+def _dtype(model: Model) -> torch.dtype:
+    return model.embeddings.token.weight.dtype
 
 
 def _save_for_tensorflow(model: Model, folder: Path) -> None:
@@ -69,19 +97,25 @@ def _save_for_tensorflow(model: Model, folder: Path) -> None:
     if "tensorflow" not in family.dialects:
         raise UserError(f"{family.name}: there is no TensorFlow form of it; save as safetensors")
     tensors = _ready(family.names("tensorflow", model.config, frozenset()).save(model.state_dict()))
+    values = google_config(model)
+    asked = {"application": model.config.application, "convention": model.config.convention}
+    lost = differences(model.config, values, tensors, family, "tensorflow", asked)
+    values.update({word: lost.pop(name)[0] for name, word in _MORE_WORDS.items() if name in lost})
+    _refuse("tensorflow", family, lost)
     folder.mkdir(parents=True, exist_ok=True)
     write_bundle(folder / "model.ckpt", tensors)
-    write_bytes(folder / "bert_config.json", _json(google_config(model)))
+    write_bytes(folder / "bert_config.json", _json(values))
 
 
 def google_config(model: Model) -> dict[str, Any]:
     """The JSON config in the words of Google's release, which bert4keras reads. Google 写法的配置。"""
     values = common_export(model.config)
     config = model.config
+    values["hidden_act"] = config.activation
     if config.embedding_size is not None:
         values["embedding_size"] = config.embedding_size
     if config.feedforward == "gated":
-        values["hidden_act"] = [values["hidden_act"], "linear"]
+        values["hidden_act"] = [config.activation, "linear"]
     values.pop("is_decoder")
     return values
 

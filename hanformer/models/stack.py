@@ -70,7 +70,8 @@ class Stack(nn.Module):
         memory: tuple[Tensor, Pass] | None = None,
         collect: list[Tensor] | None = None,
     ) -> Tensor:
-        """[N, C] to [N, C]; `memory` are encoder states and the pass over them; `collect` receives every layer."""
+        """[N, C] to [N, C]; `memory` are encoder states and the pass over them; `collect` receives every layer,
+        the last one after the final norm."""
         for _, block in self.each():
             cross = None
             if memory is not None and block.cross is not None:
@@ -78,7 +79,10 @@ class Stack(nn.Module):
             hidden = block(hidden, partial(block.attention, batch=batch), condition, cross)
             if collect is not None:
                 collect.append(hidden)
-        return self.finish(hidden, condition)
+        finished = self.finish(hidden, condition)
+        if collect:
+            collect[-1] = finished
+        return finished
 
     def finish(self, hidden: Tensor, condition: Tensor | None = None) -> Tensor:
         """The final norm, where there is one."""

@@ -14,8 +14,19 @@ from pathlib import Path
 from typing import Final
 
 from hanformer.errors import UserError
-from hanformer.text import wire
 from hanformer.weights.atomic import write_bytes
+from hanformer.weights.checks import Malformed
+from hanformer.weights.protobuf import (
+    BYTES,
+    FIXED32,
+    VARINT,
+    Buffer,
+    bytes_field,
+    fields,
+    real,
+    real_field,
+    stated_number_field,
+)
 
 NORMAL: Final = 1
 UNKNOWN: Final = 2
@@ -96,7 +107,7 @@ class SentencePieceModel:
     def to_bytes(self) -> bytes:
         """The content of a .model file. 序列化为 .model 文件内容。"""
         rest = self.rest or _settings(self.cutting, self.normalising)
-        return b"".join(wire.sized(1, _piece_bytes(piece)) for piece in self.pieces) + rest
+        return b"".join(bytes_field(1, _piece_bytes(piece)) for piece in self.pieces) + rest
 
     def save(self, path: str | Path) -> None:
         """Write a .model file. Raises: UserError where it cannot be written. 写出 .model 文件。"""
@@ -112,7 +123,7 @@ class SentencePieceModel:
         """
         try:
             return _read(raw, origin)
-        except (wire.WireError, UnicodeDecodeError) as error:
+        except (Malformed, UnicodeDecodeError) as error:
             raise UserError(
                 f"{origin}: not a SentencePiece model ({error}); fetch the file again, or check its name"
             ) from None
@@ -142,13 +153,13 @@ def _read(raw: bytes, origin: str) -> SentencePieceModel:
     pieces: list[Piece] = []
     rest: list[bytes] = []
     parts: dict[int, bytes] = {}
-    for number, kind, start, end in wire.fields(raw):
-        if number == 1 and kind == wire.BYTES:
-            pieces.append(_read_piece(raw[start:end]))
+    for number, kind, _, content in fields(raw):
+        if number == 1 and kind == BYTES:
+            pieces.append(_read_piece(content))
             continue
-        if kind == wire.BYTES:
-            parts[number] = parts.get(number, b"") + raw[start:end]
-            rest.append(wire.sized(number, raw[start:end]))
+        if kind == BYTES:
+            parts[number] = parts.get(number, b"") + bytes(content)
+            rest.append(bytes_field(number, bytes(content)))
     if not pieces:
         raise UserError(f"{origin}: not a SentencePiece model, it holds no piece; check the file's name")
     return SentencePieceModel(
@@ -160,15 +171,15 @@ def _read(raw: bytes, origin: str) -> SentencePieceModel:
     )
 
 
-def _read_piece(message: bytes) -> Piece:
+def _read_piece(message: Buffer) -> Piece:
     text, score, kind = "", 0.0, NORMAL
-    for number, form, start, end in wire.fields(message):
-        if (number, form) == (1, wire.BYTES):
-            text = message[start:end].decode("utf-8")
-        elif (number, form) == (2, wire.FIXED32):
-            score = wire.single(message, start)
-        elif (number, form) == (3, wire.VARINT):
-            kind = wire.varint(message, start)[0]
+    for number, form, value, content in fields(message):
+        if (number, form) == (1, BYTES):
+            text = bytes(content).decode("utf-8")
+        elif (number, form) == (2, FIXED32):
+            score = real(content)
+        elif (number, form) == (3, VARINT):
+            kind = value
     return Piece(text, score, kind)
 
 
@@ -180,38 +191,34 @@ def _read_cutting(message: bytes) -> Cutting:
 def _read_normalising(message: bytes) -> Normalising:
     numbers = _numbers(message)
     rules = b""
-    for number, kind, start, end in wire.fields(message):
-        if (number, kind) == (2, wire.BYTES):
-            rules = message[start:end]
+    for number, kind, _, content in fields(message):
+        if (number, kind) == (2, BYTES):
+            rules = bytes(content)
     return Normalising(rules, bool(numbers.get(3, 1)), bool(numbers.get(4, 1)), bool(numbers.get(5, 1)))
 
 
 def _numbers(message: bytes) -> dict[int, int]:
-    return {
-        number: wire.varint(message, start)[0]
-        for number, kind, start, _ in wire.fields(message)
-        if kind == wire.VARINT
-    }
+    return {number: value for number, kind, value, _ in fields(message) if kind == VARINT}
 
 
 def _piece_bytes(piece: Piece) -> bytes:
-    written = wire.sized(1, piece.text.encode("utf-8")) + wire.real(2, piece.score)
-    return written + (b"" if piece.kind == NORMAL else wire.integer(3, piece.kind))
+    written = bytes_field(1, piece.text.encode("utf-8")) + real_field(2, piece.score)
+    return written + (b"" if piece.kind == NORMAL else stated_number_field(3, piece.kind))
 
 
 def _settings(cutting: Cutting, normalising: Normalising) -> bytes:
     trainer = (
-        wire.integer(3, cutting.algorithm)
-        + wire.integer(24, cutting.blank_behind)
-        + wire.integer(35, cutting.byte_fallback)
+        stated_number_field(3, cutting.algorithm)
+        + stated_number_field(24, cutting.blank_behind)
+        + stated_number_field(35, cutting.byte_fallback)
     )
     normaliser = (
-        (wire.sized(2, normalising.rules) if normalising.rules else b"")
-        + wire.integer(3, normalising.blank_before)
-        + wire.integer(4, normalising.single_blanks)
-        + wire.integer(5, normalising.escape_blanks)
+        (bytes_field(2, normalising.rules) if normalising.rules else b"")
+        + stated_number_field(3, normalising.blank_before)
+        + stated_number_field(4, normalising.single_blanks)
+        + stated_number_field(5, normalising.escape_blanks)
     )
-    return wire.sized(2, trainer) + wire.sized(3, normaliser)
+    return bytes_field(2, trainer) + bytes_field(3, normaliser)
 
 
 def _check(pieces: tuple[Piece, ...], origin: str) -> None:

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from hanformer.errors import UserError
 from hanformer.weights.atomic import atomic_folder, recover_folder
+from hanformer.weights.safetensors_files import SafetensorsFile
 
 VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
@@ -215,12 +214,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises UserError where the file is missing or not whole.
     """
     try:
-        # Copied out of the memory map: the file may be replaced while its tensors are in use.
-        return {name: tensor.clone() for name, tensor in load_file(path).items()}
-    except FileNotFoundError:
-        raise UserError(_incomplete(path, "it is missing")) from None
-    except (SafetensorError, OSError) as error:
+        source = SafetensorsFile(path)
+    except UserError as error:
         raise UserError(_incomplete(path, str(error))) from None
+    # Copied out of the memory map: the file may be replaced while its tensors are in use.
+    return {name: source.read(name).clone() for name in source.names()}
 
 
 def _read_values(path: Path) -> dict[str, Any]:

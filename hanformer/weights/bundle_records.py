@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from hanformer.weights.checks import Malformed
-from hanformer.weights.varints import (
+from hanformer.weights.protobuf import (
     BYTES,
     FIXED32,
     VARINT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import weakref
 from pathlib import Path
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from hanformer.errors import UserError
 from hanformer.weights.checks import Malformed, byte_size
+
+_LIVE: weakref.WeakSet[MappedFile] = weakref.WeakSet()
 
 
 class MappedFile:
@@ -33,6 +36,7 @@ class MappedFile:
                 f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}); "
                 "check the path, and that all files of the checkpoint are there"
             ) from None
+        _LIVE.add(self)
 
     def part(self, offset: int, size: int) -> memoryview:
         """`size` bytes from `offset` on, not copied.
@@ -67,6 +71,31 @@ class MappedFile:
             return raw.clone().view(dtype).reshape(shape)
         count = size // dtype.itemsize
         return torch.frombuffer(self._bytes, dtype=dtype, count=count, offset=offset).reshape(shape)
+
+    def let_go(self, tensor: Tensor) -> None:
+        """Gives the memory of an unchanged tensor back, if it lies in this file; it is read again when touched.
+
+        释放映射在本文件上、且未被修改的张量所占的内存。
+        """
+        if not isinstance(self._bytes, mmap.mmap):
+            return
+        base = torch.frombuffer(self._bytes, dtype=torch.uint8, count=1).data_ptr()
+        start = tensor.untyped_storage().data_ptr() - base
+        first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+        last = (start + tensor.untyped_storage().nbytes()) // mmap.PAGESIZE * mmap.PAGESIZE
+        if 0 <= start < self.size and first < last:
+            self._bytes.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+
+def let_go(tensor: Tensor) -> None:
+    """Gives back the memory of a tensor that lies in a mapped file and was copied out of it; others are left.
+
+    释放已复制出来的映射张量所占的内存。
+
+    Only for tensors that nobody has written to: what was written would be lost.
+    """
+    for file in list(_LIVE):
+        file.let_go(tensor)
 
 
 def _map(descriptor: int) -> mmap.mmap:

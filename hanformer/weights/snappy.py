@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from hanformer.weights.checks import Malformed
-from hanformer.weights.varints import read_varint
+from hanformer.weights.protobuf import read_varint
 
 #: No element of 2 or 3 bytes gives more than 64, so what claims to grow more than this is a lie.
 _GREATEST_GROWTH = 64

@@ -10,6 +10,7 @@ from hanformer.errors import UserError
 from hanformer.weights.bundle import VERSION_1, Bundle
 from hanformer.weights.bundle_writer import CHECKPOINT_FILE, named_checkpoint, write_bundle
 from hanformer.weights.checks import shortened
+from hanformer.weights.megatron import RANK_FILE, MegatronRanks, megatron_folder
 from hanformer.weights.npz_files import NpzFile
 from hanformer.weights.protocols import Source, TensorInfo
 from hanformer.weights.safetensors_files import SafetensorsFile, write_safetensors
@@ -22,7 +23,7 @@ __all__ = ["Source", "TensorInfo", "open_source", "write_bundle", "write_safeten
 _ACCEPTED = (
     "a folder with model.safetensors, pytorch_model.bin (or their .index.json), a TensorFlow checkpoint or an .npz; "
     "the prefix of a TensorFlow checkpoint (bert_model.ckpt), its .index or a .data file; a .safetensors, .bin, .pt, "
-    ".pth, .ckpt or .npz file; a .index.json"
+    ".pth, .ckpt or .npz file; a .index.json; a folder with Megatron's mp_rank_00_model_states.pt and so on"
 )
 _DATA = re.compile(r"\.data-\d{5}-of-\d{5}$")
 #: Preferred first; within one line, two files contradict each other.
@@ -69,6 +70,8 @@ def _file(path: Path, checksums: bool) -> Source:
     openers: dict[str, Callable[[Path], Source]] = {".safetensors": SafetensorsFile, ".npz": NpzFile}
     if path.suffix in openers:
         return openers[path.suffix](path)
+    if RANK_FILE.fullmatch(path.name):
+        return MegatronRanks(path.parent)
     if is_table(path):
         raise UserError(f"{path}: {VERSION_1}")
     if path.suffix in ("", ".bin", ".pt", ".pth", ".ckpt"):
@@ -87,6 +90,9 @@ def _in_folder(folder: Path, checksums: bool) -> Source:
     archives = [file for file in _files(folder) if file.suffix == ".npz"]
     if archives:
         return NpzFile(_only(folder, archives))
+    ranks = megatron_folder(folder)
+    if ranks is not None:
+        return MegatronRanks(ranks)
     raise UserError(f"{folder}: no checkpoint in it; expected {_ACCEPTED}. {_neighbours(folder)}")
 
 

@@ -16,7 +16,7 @@ from hanformer.weights import snappy
 from hanformer.weights.checks import Malformed, damage_in
 from hanformer.weights.crc32c import masked_crc32c
 from hanformer.weights.mapping import MappedFile
-from hanformer.weights.varints import Buffer, read_varint, varint
+from hanformer.weights.protobuf import Buffer, read_varint, varint
 
 _MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 _FOOTER, _TRAILER = 48, 5

@@ -37,6 +37,12 @@ def test_it_learns_a_few_problems(run: Path) -> None:
     assert "年龄" in accuracy_table("test", evaluation)
 
 
+def test_best_is_opened_by_its_own_name_and_after_a_cut_between_two_renames(run: Path) -> None:
+    (run / "best").rename(run / ".best.previous")
+    assert load_solver(run).beams == 3
+    assert (run / "best").is_dir() and load_solver(run / "best").layout.end == load_solver(run).layout.end
+
+
 def test_solutions_are_exact_and_consistent(run: Path) -> None:
     solver = load_solver(run, beams=3)
     for problem in tiny_data().tests["test"]:

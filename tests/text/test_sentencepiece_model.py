@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanformer.errors import UserError
-from hanformer.text import wire
 from hanformer.text.sentencepiece_kinds import PLAIN
 from hanformer.text.sentencepiece_model import (
     CONTROL,
@@ -131,20 +130,3 @@ def _is_refused(raw: bytes) -> bool:
     found = tokenizer.encode("今天 Ａé\u0301x天气①")
     assert len(found.ids) == len(found.offsets)
     return False
-
-
-@given(st.binary(max_size=40))
-def test_wire_reader_stays_within_its_bytes(message: bytes) -> None:
-    try:
-        found = list(wire.fields(message))
-    except wire.WireError:
-        return
-    assert all(0 <= start <= end <= len(message) for _, _, start, end in found)
-
-
-@given(st.integers(0, 2**64 - 1), st.integers(1, 2**29 - 1), st.binary(max_size=300))
-def test_wire_round_trip(value: int, number: int, content: bytes) -> None:
-    message = wire.integer(number, value) + wire.sized(number, content) + wire.real(number, 0.5)
-    (_, _, first, _), (_, _, start, end), (_, _, third, _) = wire.fields(message)
-    assert wire.varint(message, first)[0] == value
-    assert message[start:end] == content and wire.single(message, third) == 0.5

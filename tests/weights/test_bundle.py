@@ -13,8 +13,8 @@ from hanformer.errors import UserError
 from hanformer.weights.bundle import VERSION_1, Bundle, data_path
 from hanformer.weights.bundle_records import NUMBERS, WHOLE, Entry, part_key, read_entry
 from hanformer.weights.bundle_writer import write_bundle
+from hanformer.weights.protobuf import bytes_field, number_field
 from hanformer.weights.table import read_table, table_bytes
-from hanformer.weights.varints import bytes_field, number_field
 from tests.weights.material import GOLDEN, make_bundle, read_all, same
 
 CASES = sorted(path.parent for path in GOLDEN.glob("*/model.ckpt.index"))

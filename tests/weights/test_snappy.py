@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanformer.weights.checks import Malformed
+from hanformer.weights.protobuf import varint
 from hanformer.weights.snappy import unpack
-from hanformer.weights.varints import varint
 
 
 def pack(data: bytes) -> bytes:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from hanformer.errors import UserError
 from hanformer.weights.crc32c import masked_crc32c
+from hanformer.weights.protobuf import varint
 from hanformer.weights.table import Handle, is_table, read_table, table_bytes
-from hanformer.weights.varints import varint
 from tests.weights.material import GOLDEN, put
 from tests.weights.test_snappy import pack
 

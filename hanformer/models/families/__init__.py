@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from hanformer.errors import UserError
-from hanformer.models.families import albert, bert, electra, gpt, gpt2, llama, nezha, roformer, t5
+from hanformer.models.families import albert, bert, electra, gpt, gpt2, llama, nezha, roberta, roformer, t5
 from hanformer.models.families.family import Family, Names, Raw
 
 #: Asked in this order which of them recognises a checkpoint.
@@ -16,11 +16,13 @@ FAMILIES: tuple[Family, ...] = (
     electra.GENERATOR,
     gpt2.GPT2_ML,
     gpt2.FAMILY,
+    gpt2.CPM,
     gpt.FAMILY,
     t5.MT5,
     t5.T5_FIRST,
     t5.T5_SECOND,
     llama.FAMILY,
+    roberta.FAMILY,
     nezha.FAMILY,
     roformer.FAMILY,
     roformer.SECOND,
@@ -44,13 +46,17 @@ def family_of(word: str) -> Family:
     raise UserError(f"family: unknown name {word!r}; there are {', '.join(_BY_WORD)}{hint}")
 
 
+#: Model types of transformers that stand for more than one family here.
+_SEVERAL = ("t5", "electra", "roberta")
+
+
 def recognise(names: Names, raw: Raw) -> Family | None:
     """The family of a checkpoint, by its config's model type, else by its names; None where neither tells.
 
     由配置与名称识别家族。
     """
     word = raw.get("model_type")
-    if isinstance(word, str) and word in _BY_WORD and word not in ("t5", "electra", "nezha"):
+    if isinstance(word, str) and word in _BY_WORD and word not in _SEVERAL:
         return _BY_WORD[word]
     return next((family for family in FAMILIES if family.recognises(names, raw)), None)
 

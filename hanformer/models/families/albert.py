@@ -5,6 +5,7 @@ Source: Lan et al. 2019, arXiv 1909.11942; unshared: kexue.fm/archives/7187.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hanformer.config import ModelConfig
@@ -16,8 +17,9 @@ from hanformer.models.families.bert import (
     root,
     words_of,
 )
-from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name
+from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, refuse
 from hanformer.models.names import KERAS, Entry, NameMap, Words, copied, flattened
+from hanformer.weights.protocols import Source
 
 #: What stands where in the one layer, in TensorFlow and in transformers.
 _GOOGLE = {
@@ -86,9 +88,17 @@ def recognises(names: Names, raw: Raw) -> bool:
     return any_name(names, r"group_0/inner_group_0|albert_layer_groups\.0")
 
 
+def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
+    """One group of one layer, as all published models have."""
+    refuse(raw, {"num_hidden_groups": (1,), "inner_group_num": (1,)})
+    return {}
+
+
 def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
     """The config.json that transformers reads. transformers 所用的配置。"""
     architecture = "AlbertForMaskedLM" if "lm" in heads else "AlbertModel"
+    if "nsp" in heads:
+        architecture = "AlbertForPreTraining"
     return {
         "model_type": "albert",
         "architectures": [architecture],
@@ -99,5 +109,5 @@ def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-FAMILY = Family("albert", (), {"share_layers": True}, names, recognises, exports=exports)
-UNSHARED = Family("albert_unshared", (), {"share_layers": False}, names, lambda names, raw: False)
+FAMILY = Family("albert", (), {"share_layers": True}, names, recognises, reads, exports)
+UNSHARED = Family("albert_unshared", (), {"share_layers": False}, names, lambda names, raw: False, reads)

@@ -1,4 +1,4 @@
-"""BERT and RoBERTa, and what WoBERT and SimBERT are made of.
+"""BERT, and what WoBERT and SimBERT are made of.
 
 Source: Devlin et al. 2018, arXiv 1810.04805; WoBERT: kexue.fm/archives/7758; SimBERT: kexue.fm/archives/7427.
 """
@@ -16,6 +16,7 @@ from hanformer.models.families.family import (
     Names,
     Raw,
     any_name,
+    refuse,
     root_of,
 )
 from hanformer.models.names import (
@@ -26,12 +27,12 @@ from hanformer.models.names import (
     NameMap,
     Words,
     entry,
-    first_rows_dropped,
     flattened,
 )
+from hanformer.weights.protocols import Source
 
 _WORDS_TABLE = {
-    "tensorflow": "/embeddings/word_embeddings",
+    "tensorflow": "embeddings/word_embeddings",
     "transformers": "embeddings.word_embeddings.weight",
 }
 
@@ -43,25 +44,36 @@ def words_of(dialect: str, names: Names) -> Words:
     return TORCH_GAMMA if any_name(names, r"LayerNorm\.gamma$") else TORCH
 
 
-def root(dialect: str, names: Names, default: str) -> str:
+#: What transformers calls the models inside its classes. A checkpoint under another of these is another family's.
+_PREFIXES = {"bert", "roberta", "albert", "electra", "roformer", "nezha"}
+
+
+def root(dialect: str, names: Names, *own: str) -> str:
     """The path of the model inside a checkpoint, with its slash; "" where heads were left out.
 
     模型在检查点中的路径前缀。
+
+    `own` are the family's prefixes, the usual one first, which stands where the checkpoint has that of another.
     """
-    if dialect == "tensorflow":
-        return root_of(names, _WORDS_TABLE[dialect], default) + "/"
-    return root_of(names, _WORDS_TABLE[dialect], default + ".").replace(".", "/")
+    separator = "/" if dialect == "tensorflow" else "."
+    found = root_of(names, _WORDS_TABLE[dialect], own[0] + separator).removesuffix(separator)
+    if found.split(separator)[-1] in _PREFIXES - set(own):
+        found = own[0]
+    return found.replace(".", "/") + "/" if found else ""
 
 
-def embedding_entries(words: Words, path: str) -> list[Entry]:
-    """Tables and norm of BERT's embeddings. 嵌入层的条目。"""
+#: What the map from a narrow embedding is called: by ALBERT (and bert4keras), by ELECTRA.
+MAPPINGS = ("encoder/embedding_hidden_mapping_in", "embeddings_project")
+
+
+def embedding_entries(words: Words, path: str, mapping: str = MAPPINGS[0]) -> list[Entry]:
+    """Tables, norm and map of BERT's embeddings. 嵌入层的条目。"""
     return [
         *words.embedding("embeddings.token", f"{path}embeddings/word_embeddings"),
         *words.embedding("embeddings.segment", f"{path}embeddings/token_type_embeddings"),
         *words.embedding("embeddings.position", f"{path}embeddings/position_embeddings"),
         *words.norm("embeddings.norm", f"{path}embeddings/LayerNorm"),
-        *words.linear("embeddings.mapping", f"{path}embeddings_project"),
-        *words.linear("embeddings.mapping", f"{path}encoder/embedding_hidden_mapping_in"),
+        *words.linear("embeddings.mapping", path + mapping),
     ]
 
 
@@ -101,13 +113,20 @@ def _next_sentence(words: Words) -> list[Entry]:
 
 def names(dialect: str, config: ModelConfig, present: Names) -> NameMap:
     """BERT's names. BERT 的名称表。"""
+    return names_under(("bert",), dialect, config, present)
+
+
+def names_under(
+    prefixes: tuple[str, ...], dialect: str, config: ModelConfig, present: Names, mapping: str = MAPPINGS[0]
+) -> NameMap:
+    """BERT's names after a prefix, which a checkpoint may leave out. 带前缀的 BERT 名称表。"""
     words = words_of(dialect, present)
-    path = root(dialect, present, "bert")
+    path = root(dialect, present, *prefixes)
     layers = (
         layer_entries(words, f"stack.blocks.{layer}", f"{path}encoder/layer_{layer}")
         for layer in range(config.layers)
     )
-    parts = [_roberta(path) if path == "roberta/" else [], embedding_entries(words, path), *layers]
+    parts = [embedding_entries(words, path, mapping), *layers]
     return NameMap(flattened([*parts, head_entries(words, path)]), (*TRAINING_LEFTOVERS, *TIED))
 
 
@@ -116,20 +135,7 @@ TIED = (
     re.compile(r"predictions\.decoder\.(weight|bias)$"),
     re.compile(r"^(lm_head|generator_lm_head)\.(decoder\.)?weight$"),
 )
-
-
-def _roberta(path: str) -> list[Entry]:
-    """RoBERTa as transformers has it: positions count from 2, and a head with names of its own."""
-    return [
-        entry(
-            "embeddings.position.weight",
-            f"{path}embeddings/position_embeddings/weight".replace("/", "."),
-            first_rows_dropped(2),
-        ),
-        *TORCH.linear("lm_head.transform", "lm_head/dense"),
-        *TORCH.norm("lm_head.norm", "lm_head/layer_norm"),
-        *TORCH.vector("lm_head.bias", "lm_head/bias"),
-    ]
+TIED_BIAS = (re.compile(r"^lm_head\.decoder\.bias$"),)
 
 
 def recognises(names: Names, raw: Raw) -> bool:
@@ -139,22 +145,27 @@ def recognises(names: Names, raw: Raw) -> bool:
     )
 
 
-def reads(raw: Raw, dialect: str) -> Mapping[str, Any]:
-    """RoBERTa's two unused positions are not ours."""
-    if raw.get("model_type") == "roberta" and dialect == "transformers":
-        return {"max_positions": raw.get("max_position_embeddings", 514) - 2}
-    return {}
+def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
+    """A decoder is a language model; relative positions are not BERT's."""
+    refuse(raw, {"position_embedding_type": ("absolute", None)})
+    return {"application": "lm"} if raw.get("is_decoder") is True else {}
 
 
 def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
     """The config.json that transformers reads. transformers 所用的配置。"""
-    return {"model_type": "bert", "architectures": [_architecture(heads)], **common_export(config)}
+    return {"model_type": "bert", "architectures": [_architecture(config, heads)], **common_export(config)}
 
 
-def _architecture(heads: tuple[str, ...]) -> str:
-    if "lm" in heads and "nsp" in heads:
+def _architecture(config: ModelConfig, heads: tuple[str, ...]) -> str:
+    if "nsp" in heads:
         return "BertForPreTraining"
-    return "BertForMaskedLM" if "lm" in heads else "BertModel"
+    return language_model("Bert", config) if "lm" in heads else "BertModel"
+
+
+def language_model(prefix: str, config: ModelConfig) -> str:
+    """The class of transformers with a vocabulary head. transformers 中带语言模型头的类名。"""
+    causal = "LMHeadModel" if prefix == "Bert" else "ForCausalLM"
+    return prefix + (causal if config.application == "lm" else "ForMaskedLM")
 
 
 #: Our activation -> transformers' word.
@@ -181,7 +192,7 @@ def common_export(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-FAMILY = Family("bert", ("roberta", "wobert"), {}, names, recognises, reads, exports)
+FAMILY = Family("bert", ("wobert",), {}, names, recognises, reads, exports)
 SIMBERT = Family(
     "simbert",
     (),

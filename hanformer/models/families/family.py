@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hanformer.config import APPLICATIONS, ModelConfig
+from hanformer.errors import UserError
 from hanformer.models.names import NameMap
+from hanformer.weights.protocols import Source
 
 #: Of a checkpoint: published names, and the raw config.
 Names = frozenset[str]
@@ -29,7 +31,7 @@ TRAINING_LEFTOVERS = tuple(
 )
 
 
-def _unchanged(raw: Raw, dialect: str) -> Mapping[str, Any]:
+def _unchanged(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
     return {}
 
 
@@ -41,9 +43,9 @@ class Family:
 
     `words` are its other names: bert4keras' model words and transformers' model types. `defaults` are config
     values for what the published JSON leaves unsaid, `fixed` those that hold whatever it says; `reads` gives those
-    that follow from the raw JSON and the dialect ("tensorflow", "transformers", ...). `names` gives the NameMap of
-    a dialect for the names that are present; `recognises` looks at names and raw config. `exports` is the
-    config.json that transformers reads.
+    that follow from the raw JSON, the dialect ("tensorflow", "transformers", ...) and the stored tensors. `names`
+    gives the NameMap of a dialect for the names that are present (none when a model is saved); `recognises` looks at
+    names and raw config. `exports` is the config.json that transformers reads.
     """
 
     name: str
@@ -51,7 +53,7 @@ class Family:
     defaults: Mapping[str, Any]
     names: Callable[[str, ModelConfig, Names], NameMap]
     recognises: Callable[[Names, Raw], bool]
-    reads: Callable[[Raw, str], Mapping[str, Any]] = _unchanged
+    reads: Callable[[Raw, str, Source], Mapping[str, Any]] = _unchanged
     exports: Callable[[ModelConfig, tuple[str, ...]], dict[str, Any]] | None = None
     applications: tuple[str, ...] = APPLICATIONS
     application: str = "encoder"
@@ -75,3 +77,16 @@ def root_of(names: Names, landmark: str, default: str) -> str:
         if name.endswith(landmark):
             return name[: -len(landmark)]
     return default
+
+
+def refuse(raw: Raw, allowed: Mapping[str, tuple[Any, ...]]) -> None:
+    """Raises UserError where a published config asks for what the family here cannot do, which would else pass
+    silently.
+
+    配置要求本库不支持的功能时报错，而不是给出错误的结果。
+    """
+    for key, values in allowed.items():
+        if key in raw and raw[key] not in values:
+            raise UserError(
+                f"config: {key} is {raw[key]!r}, and this family is built with {' or '.join(map(repr, values))} alone"
+            )

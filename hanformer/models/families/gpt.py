@@ -11,8 +11,9 @@ from typing import Any
 
 from hanformer.config import ModelConfig
 from hanformer.models.families.bert import ACTIVATION_WORDS, TIED, embedding_entries, layer_entries
-from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, root_of
+from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, refuse, root_of
 from hanformer.models.names import KERAS, TORCH, TRANSPOSED, Entry, NameMap, entry, flattened, split
+from hanformer.weights.protocols import Source
 
 #: Every GPT reads to the left only; `encoder` is another word for it.
 APPLICATIONS = ("encoder", "lm", "unilm")
@@ -79,16 +80,17 @@ def recognises(names: Names, raw: Raw) -> bool:
     return google or any_name(names, r"tokens_embed\.weight$")
 
 
-def reads(raw: Raw, dialect: str) -> Mapping[str, Any]:
-    """transformers' GPT means the tanh form when it says gelu, and has no segments."""
+def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
+    """transformers' GPT means the tanh form when it says gelu, has no segments, and is 4 times as wide inside."""
     if dialect != "transformers":
         return {}
+    refuse(raw, {"tie_word_embeddings": (True,)})
     word = raw.get("afn", raw.get("activation_function", "gelu"))
     width = raw.get("n_embd", raw.get("hidden_size", 768))
     return {
         "activation": "gelu_tanh" if word == "gelu" else word,
         "segment_vocab_size": 0,
-        "intermediate_size": raw.get("n_inner") or 4 * width,
+        "intermediate_size": 4 * width,
         "norm_epsilon": raw.get("layer_norm_epsilon", 1e-5),
         "pad_id": raw.get("pad_token_id"),
     }
@@ -98,7 +100,7 @@ def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
     """The config.json that transformers reads. transformers 所用的配置。"""
     return {
         "model_type": "openai-gpt",
-        "architectures": ["OpenAIGPTLMHeadModel"],
+        "architectures": ["OpenAIGPTLMHeadModel" if "lm" in heads else "OpenAIGPTModel"],
         **gpt_export(config, "afn"),
     }
 

@@ -7,12 +7,14 @@ Grover code (arXiv 1905.12616) trained on Chinese.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from hanformer.config import ModelConfig
-from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, root_of
+from hanformer.config import ACTIVATION_ALIASES, ModelConfig
+from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, refuse, root_of
 from hanformer.models.families.gpt import TRANSFORMERS_BUFFERS, gpt_export, transformers_layer
-from hanformer.models.names import KERAS, TORCH, Entry, NameMap, flattened
+from hanformer.models.names import KERAS, TORCH, Entry, NameMap, entry, flattened
+from hanformer.weights.protocols import Source
 
 DEFAULTS = {
     "norm_place": "pre",
@@ -35,6 +37,7 @@ def names(dialect: str, config: ModelConfig, present: Names) -> NameMap:
         *TORCH.embedding("embeddings.token", f"{path}wte"),
         *TORCH.embedding("embeddings.position", f"{path}wpe"),
         *TORCH.norm("stack.final_norm", f"{path}ln_f"),
+        entry("lm_head.output.weight", "lm_head.weight"),
     ]
     layers = (
         transformers_layer(f"stack.blocks.{layer}", f"{path}h.{layer}", "attention_norm", "feedforward_norm")
@@ -100,27 +103,38 @@ def megatron_names(config: ModelConfig, present: Names) -> NameMap:
 def recognises(names: Names, raw: Raw) -> bool:
     """Its own tables, and a norm before attention."""
     google = any_name(names, r"^gpt/embeddings/") and any_name(names, r"attention/input/LayerNorm")
-    return (
-        google
-        or any_name(names, r"(^|\.)wte\.weight$")
-        or any_name(names, r"^transformer\.layers\.0\.input_layernorm")
-    )
+    return google or any_name(names, r"(^|\.)wte\.weight$")
 
 
-def reads(raw: Raw, dialect: str) -> Mapping[str, Any]:
-    """The width of the feed-forward layer, which transformers may leave out; CPM's activation."""
+def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
+    """The width of the feed-forward layer, which transformers may leave out; the activation; ties."""
     if dialect == "tensorflow":
         return {}
+    refuse(raw, {"scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,)})
     width = raw.get("n_embd", raw.get("hidden_size", 768))
     inner = raw.get("n_inner") or raw.get("intermediate_size") or 4 * width
     word = raw.get("activation_function", raw.get("hidden_act", "gelu_new"))
-    return {"intermediate_size": inner, "activation": "gelu_tanh" if word == "gelu_new" else word}
+    found = {"intermediate_size": inner, "activation": ACTIVATION_ALIASES.get(word, word)}
+    return found if raw.get("tie_word_embeddings", True) else {**found, "lm_head": "untied"}
+
+
+def reads_cpm(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
+    """CPM was trained with the tanh form; configs made for bert4keras say gelu, and it reads that as the erf form."""
+    found = reads(raw, dialect, source)
+    tanh = raw.get("hidden_act") == "gelu" and raw["convention"] == "standard"
+    return {**found, "activation": "gelu_tanh"} if tanh else found
 
 
 def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
     """The config.json that transformers reads. transformers 所用的配置。"""
-    values = gpt_export(config, "activation_function")
-    return {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], **values}
+    kind = "GPT2LMHeadModel" if "lm" in heads else "GPT2Model"
+    ties = {"tie_word_embeddings": config.lm_head == "tied"}
+    return {
+        "model_type": "gpt2",
+        "architectures": [kind],
+        **ties,
+        **gpt_export(config, "activation_function"),
+    }
 
 
 def grover_names(dialect: str, config: ModelConfig, present: Names) -> NameMap:
@@ -151,16 +165,23 @@ def _grover_layer(ours: str, theirs: str) -> list[Entry]:
 
 FAMILY = Family(
     "gpt2",
-    ("cpm", "cpm_lm"),
-    DEFAULTS,
+    (),
+    {**DEFAULTS, "activation": "gelu_tanh"},
     names,
     recognises,
     reads,
     exports,
     application="lm",
     heads=("lm",),
-    dialects=("tensorflow", "transformers", "megatron"),
     fixed=FIXED,
+)
+CPM = replace(
+    FAMILY,
+    name="cpm",
+    words=("cpm_lm",),
+    reads=reads_cpm,
+    recognises=lambda names, raw: any_name(names, r"^transformer\.layers\.0\.input_layernorm"),
+    dialects=("tensorflow", "transformers", "megatron"),
 )
 GPT2_ML = Family(
     "gpt2_ml",

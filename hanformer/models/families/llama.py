@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from hanformer.config import ModelConfig
-from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, root_of
+from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, refuse, root_of
 from hanformer.models.names import SAME, Entry, NameMap, entry, flattened, rotary_halves, unstacked
+from hanformer.weights.protocols import Source
 
 DEFAULTS = {
     "norm": "rms",
@@ -29,9 +30,9 @@ DEFAULTS = {
 
 
 def names(dialect: str, config: ModelConfig, present: Names) -> NameMap:
-    """Llama's names, as transformers or as llama2.c has them. Llama 的名称表。"""
+    """Llama's names, as transformers, Meta or llama2.c have them. Llama 的名称表。"""
     if dialect == "llama2.c":
-        return _stacked(config)
+        return _stacked(config) if "wq" in present else _metas(config, present)
     path = root_of(present, "embed_tokens.weight", "model.")
     ends = [
         entry("embeddings.token.weight", f"{path}embed_tokens.weight"),
@@ -71,6 +72,31 @@ _STACKED = {
     "feedforward.contract": "w2",
     "feedforward.gated": "w3",
 }
+#: llama2.c's words for the norms, and Meta's.
+_METAS_NORMS = {"att_norm": "attention_norm", "ffn_norm": "ffn_norm"}
+
+
+#: What is not read: tables of angles, which are computed.
+_ANGLES = (re.compile(r"(^|\.)(freqs?_(cos|sin)|rope\.freqs)$"),)
+
+
+def _metas(config: ModelConfig, present: Names) -> NameMap:
+    """Meta's own names, which llama2.c's .pt files have too; its exporters leave out the inner folders."""
+    path = root_of(present, "tok_embeddings.weight", "")
+    parts = [
+        entry("embeddings.token.weight", f"{path}tok_embeddings.weight"),
+        entry("stack.final_norm.weight", f"{path}norm.weight"),
+        entry("lm_head.output.weight", f"{path}output.weight"),
+    ]
+    for layer in range(config.layers):
+        for ours, theirs in _STACKED.items():
+            inner = "attention." if ours.startswith("attention.") else "feed_forward."
+            word = _METAS_NORMS.get(theirs, theirs)
+            for folder in ("",) if theirs in _METAS_NORMS else (inner, ""):
+                published = f"{path}layers.{layer}.{folder}{word}.weight"
+                parts.append(entry(f"stack.blocks.{layer}.{ours}.weight", published))
+    tied = (re.compile(r"(^|\.)output\.weight$"),) if config.lm_head == "tied" else ()
+    return NameMap(tuple(parts), (*TRAINING_LEFTOVERS, *_ANGLES, *tied))
 
 
 def _stacked(config: ModelConfig) -> NameMap:
@@ -88,19 +114,22 @@ def _stacked(config: ModelConfig) -> NameMap:
         entry("stack.final_norm.weight", "norm"),
         entry("lm_head.output.weight", "output"),
     ]
-    return NameMap(flattened([ends, stacked]), (re.compile(r"^freq_(cos|sin)$"),))
+    return NameMap(flattened([ends, stacked]), _ANGLES)
 
 
 def recognises(names: Names, raw: Raw) -> bool:
-    """Gated layers with separate projections, or llama2.c's arrays."""
-    return any_name(names, r"layers\.0\.mlp\.gate_proj\.weight$") or {"tok_embeddings", "wq"} <= names
+    """Gated layers with separate projections, llama2.c's arrays, or Meta's names."""
+    return any_name(names, r"layers\.0\.(mlp\.gate_proj|(feed_forward\.)?w3)\.weight$") or "wq" in names
 
 
-def reads(raw: Raw, dialect: str) -> Mapping[str, Any]:
+def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
     """Ties, and which projections have a bias."""
+    refuse(raw, {"mlp_bias": (False,), "attention_bias": (False,), "use_sliding_window": (False,)})
+    rotary = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
+    refuse({"rope_type": rotary.get("rope_type", rotary.get("type"))}, {"rope_type": ("default", None)})
     tied = bool(raw.get("tie_word_embeddings", dialect == "llama2.c"))
     found: dict[str, Any] = {"lm_head": "tied" if tied else "untied"}
-    if raw.get("model_type") == "qwen2" or raw.get("attention_bias"):
+    if raw.get("model_type") == "qwen2":
         found["biases"] = "query_key_value"
     return found
 
@@ -110,7 +139,7 @@ def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
     biased = config.biases == "query_key_value"
     return {
         "model_type": "qwen2" if biased else "llama",
-        "architectures": ["Qwen2ForCausalLM" if biased else "LlamaForCausalLM"],
+        "architectures": [("Qwen2" if biased else "Llama") + ("ForCausalLM" if "lm" in heads else "Model")],
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,
         "num_hidden_layers": config.layers,

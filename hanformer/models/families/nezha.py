@@ -5,10 +5,25 @@ Source: Wei et al. 2019, arXiv 1909.00204.
 
 from __future__ import annotations
 
+import re
+
+from hanformer.config import ModelConfig
 from hanformer.models.families import bert
 from hanformer.models.families.family import Family, Names, Raw, any_name
+from hanformer.models.names import NameMap
 
 DEFAULTS = {"position": "relative_sinusoidal", "relative_distance": 64}
+
+
+#: Tables that are computed, which PyTorch conversions store.
+_TABLES = re.compile(r"relative_positions_encoding")
+
+
+def names(dialect: str, config: ModelConfig, present: Names) -> NameMap:
+    """BERT's names; conversions to PyTorch stand under either prefix. NEZHA 的名称表。"""
+    prefixes = ("nezha", "bert") if dialect == "transformers" else ("bert",)
+    found = bert.names_under(prefixes, dialect, config, present)
+    return NameMap(found.entries, (*found.ignored, _TABLES))
 
 
 def recognises(names: Names, raw: Raw) -> bool:
@@ -20,4 +35,4 @@ def recognises(names: Names, raw: Raw) -> bool:
 
 _SAYS_SO = {"use_relative_position", "max_relative_position"}
 
-FAMILY = Family("nezha", (), DEFAULTS, bert.names, recognises)
+FAMILY = Family("nezha", (), DEFAULTS, names, recognises)

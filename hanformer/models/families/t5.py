@@ -5,13 +5,18 @@ Source: Raffel et al. 2019, arXiv 1910.10683; mT5: Xue et al. 2020, arXiv 2010.1
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from hanformer.config import ModelConfig
+import torch
+
+from hanformer.config import ACTIVATION_ALIASES, ModelConfig
 from hanformer.models.families.bert import ACTIVATION_WORDS
 from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name
-from hanformer.models.names import SAME, TRANSPOSED, Entry, NameMap, entry, flattened
+from hanformer.models.names import SAME, TRANSPOSED, Entry, NameMap, Transform, entry, flattened
+from hanformer.weights.protocols import Source
 
 _COMMON = {
     "norm": "rms",
@@ -25,88 +30,93 @@ FIRST = {**_COMMON, "activation": "relu", "lm_head": "tied", "scale_lm": True}
 SECOND = {**_COMMON, "activation": "gelu_tanh", "feedforward": "gated", "lm_head": "untied"}
 
 
+#: Copies of the token table, which .bin files of tied models hold.
+_COPIES = (re.compile(r"^lm_head\.weight$"), re.compile(r"^(encoder|decoder)\.embed_tokens\.weight$"))
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How a dialect names the parts of a layer, and turns their tensors."""
+
+    keras: bool
+    norm: str
+    transform: Transform
+
+    def at(self, place: tuple[str, int, int], name: str, kind: str = "") -> str:
+        """The name of a part, such as SelfAttention/q, of stack, layer and sublayer."""
+        stack, layer, part = place
+        if self.keras:
+            return f"{stack}/block_{layer:03d}/layer_{part:03d}/{name}{kind}"
+        return f"{stack}.block.{layer}.layer.{part}.{name.replace('/', '.')}.weight"
+
+
 def names(dialect: str, config: ModelConfig, present: Names) -> NameMap:
     """T5's names. T5 的名称表。"""
     keras = dialect == "tensorflow"
+    norm = _norm_word(config, present) if keras else "layer_norm"
+    spelling = Spelling(keras, norm, TRANSPOSED if keras else SAME)
     layers = {"encoder": config.layers, "decoder": config.decoder_layers or config.layers}
-    parts = [_ends(keras, present)]
+    parts = [_tables(keras), *(_stack_ends(spelling, stack) for stack in layers)]
     for stack, count in layers.items():
-        parts += [_layer(keras, stack, layer, present) for layer in range(count)]
-    return NameMap(flattened(parts), TRAINING_LEFTOVERS)
+        for layer in range(count):
+            parts += [_attentions(spelling, stack, layer), _feedforward(spelling, stack, layer, config)]
+    copies = () if keras or config.lm_head == "untied" else _COPIES
+    return NameMap(flattened(parts), (*TRAINING_LEFTOVERS, *copies))
 
 
-def _ends(keras: bool, present: Names) -> list[Entry]:
-    if not keras:
+def _tables(keras: bool) -> list[Entry]:
+    if keras:
         return [
-            entry("embeddings.token.weight", "shared.weight"),
-            entry("embeddings.token.weight", "encoder.embed_tokens.weight"),
-            entry("embeddings.token.weight", "decoder.embed_tokens.weight"),
-            entry("lm_head.output.weight", "lm_head.weight"),
-            *(found for stack in ("encoder", "decoder") for found in _stack_ends(stack)),
+            entry("embeddings.token.weight", "shared/embedding"),
+            entry("lm_head.output.weight", "decoder/logits/kernel", TRANSPOSED),
         ]
-    norm = _keras_norm(present).replace("layer_norm", "final_layer_norm")
-    found = [
-        entry("embeddings.token.weight", "shared/embedding"),
-        entry("lm_head.output.weight", "decoder/logits/kernel", TRANSPOSED),
+    return [
+        entry("embeddings.token.weight", "shared.weight"),
+        entry("embeddings.token.weight", "encoder.embed_tokens.weight"),
+        entry("embeddings.token.weight", "decoder.embed_tokens.weight"),
+        entry("lm_head.output.weight", "lm_head.weight"),
     ]
-    for stack in ("encoder", "decoder"):
-        bias = f"{stack}/block_000/layer_000/SelfAttention/relative_attention_bias"
-        found += [
-            entry(f"{stack}.relative.bias.weight", bias, TRANSPOSED),
-            entry(f"{stack}.final_norm.weight", f"{stack}/{norm}/scale"),
-        ]
+
+
+def _stack_ends(spelling: Spelling, stack: str) -> list[Entry]:
+    bias = spelling.at((stack, 0, 0), "SelfAttention/relative_attention_bias")
+    norm = f"{stack}.final_layer_norm.weight"
+    if spelling.keras:
+        norm = f"{stack}/{spelling.norm.replace('layer_norm', 'final_layer_norm')}/scale"
+    return [
+        entry(f"{stack}.relative.bias.weight", bias, spelling.transform),
+        entry(f"{stack}.final_norm.weight", norm),
+    ]
+
+
+def _norm_word(config: ModelConfig, present: Names) -> str:
+    """mT5 calls its norms rms_norm, T5 layer_norm."""
+    multilingual = any_name(present, r"/rms_norm/scale$") if present else config.family == "mt5.1.1"
+    return "rms_norm" if multilingual else "layer_norm"
+
+
+def _attentions(spelling: Spelling, stack: str, layer: int) -> list[Entry]:
+    attentions = {"attention": "SelfAttention", "cross": "EncDecAttention"}
+    if stack == "encoder":
+        del attentions["cross"]
+    found = []
+    for part, (name, theirs) in enumerate(attentions.items()):
+        ours, place = f"{stack}.blocks.{layer}.{name}", (stack, layer, part)
+        found.append(entry(f"{ours}_norm.weight", spelling.at(place, spelling.norm, "/scale")))
+        for own, letter in (("query", "q"), ("key", "k"), ("value", "v"), ("output", "o")):
+            published = spelling.at(place, f"{theirs}/{letter}")
+            found.append(entry(f"{ours}.{own}.weight", published, spelling.transform))
     return found
 
 
-def _stack_ends(stack: str) -> list[Entry]:
-    return [
-        entry(
-            f"{stack}.relative.bias.weight",
-            f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
-        ),
-        entry(f"{stack}.final_norm.weight", f"{stack}.final_layer_norm.weight"),
-    ]
-
-
-def _keras_norm(present: Names) -> str:
-    """mT5 calls its norms rms_norm, T5 layer_norm."""
-    return "rms_norm" if any_name(present, r"/rms_norm/scale$") else "layer_norm"
-
-
-def _layer(keras: bool, stack: str, layer: int, present: Names) -> list[Entry]:
-    ours = f"{stack}.blocks.{layer}"
-    last = 2 if stack == "decoder" else 1
-
-    def at(part: int, name: str, kind: str = "kernel") -> str:
-        if not keras:
-            return f"{stack}.block.{layer}.layer.{part}.{name}.weight"
-        return f"{stack}/block_{layer:03d}/layer_{part:03d}/{name}" + (f"/{kind}" if kind else "")
-
-    transform = TRANSPOSED if keras else SAME
-    norm = _keras_norm(present) if keras else "layer_norm"
-    attentions = [("attention", 0, "SelfAttention")]
-    if stack == "decoder":
-        attentions.append(("cross", 1, "EncDecAttention"))
-    found = []
-    for name, part, theirs in attentions:
-        found.append(entry(f"{ours}.{name}_norm.weight", at(part, norm, "scale")))
-        for own, letter in (("query", "q"), ("key", "k"), ("value", "v"), ("output", "o")):
-            found.append(
-                entry(
-                    f"{ours}.{name}.{own}.weight",
-                    at(part, f"{theirs}/{letter}" if keras else f"{theirs}.{letter}", ""),
-                    transform,
-                )
-            )
-    dense = "DenseReluDense/" if keras else "DenseReluDense."
-    return [
-        *found,
-        entry(f"{ours}.feedforward_norm.weight", at(last, norm, "scale")),
-        entry(f"{ours}.feedforward.expand.weight", at(last, f"{dense}wi"), transform),
-        entry(f"{ours}.feedforward.expand.weight", at(last, f"{dense}wi_0"), transform),
-        entry(f"{ours}.feedforward.gated.weight", at(last, f"{dense}wi_1"), transform),
-        entry(f"{ours}.feedforward.contract.weight", at(last, f"{dense}wo"), transform),
-    ]
+def _feedforward(spelling: Spelling, stack: str, layer: int, config: ModelConfig) -> list[Entry]:
+    ours, place = f"{stack}.blocks.{layer}.feedforward", (stack, layer, 2 if stack == "decoder" else 1)
+    words = {"expand": "wi_0" if config.feedforward == "gated" else "wi", "gated": "wi_1", "contract": "wo"}
+    found = [entry(f"{ours}_norm.weight", spelling.at(place, spelling.norm, "/scale"))]
+    for own, theirs in words.items():
+        published = spelling.at(place, f"DenseReluDense/{theirs}", "/kernel")
+        found.append(entry(f"{ours}.{own}.weight", published, spelling.transform))
+    return found
 
 
 def _is_t5(names: Names) -> bool:
@@ -128,25 +138,42 @@ def recognises_multilingual(names: Names, raw: Raw) -> bool:
     return _is_t5(names) and (raw.get("model_type") == "mt5" or any_name(names, r"/rms_norm/"))
 
 
-def reads(raw: Raw, dialect: str) -> Mapping[str, Any]:
+def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
     """What transformers says in one word: the activation and whether the layer is gated; ties."""
-    found: dict[str, Any] = {}
     layers = raw.get("num_layers", raw.get("num_hidden_layers", raw.get("layers", 12)))
-    found["decoder_layers"] = raw.get("decoder_layers") or raw.get("num_decoder_layers") or layers
+    found = {"decoder_layers": raw.get("decoder_layers") or raw.get("num_decoder_layers") or layers}
     if dialect != "transformers":
-        return found
+        return {**found, **_published_gelu(raw)}
     word = raw.get("feed_forward_proj", "relu")
-    found["feedforward"] = "gated" if word.startswith("gated-") else "plain"
-    activation = word.removeprefix("gated-")
-    found["activation"] = "gelu_tanh" if word == "gated-gelu" else activation
-    tied = raw.get("tie_word_embeddings", True)
-    found.update(lm_head="tied" if tied else "untied", scale_lm=bool(tied))
-    return found
+    activation = "gelu_new" if word == "gated-gelu" else word.removeprefix("gated-")
+    tied = bool(raw.get("tie_word_embeddings", True))
+    return {
+        **found,
+        "feedforward": "gated" if word.startswith("gated-") else "plain",
+        "activation": ACTIVATION_ALIASES.get(activation, activation),
+        "lm_head": "tied" if tied and not _has_head(source) else "untied",
+        "scale_lm": raw.get("model_type") != "mt5" and bool(raw.get("scale_decoder_outputs", tied)),
+    }
+
+
+def _published_gelu(raw: Raw) -> Mapping[str, Any]:
+    """T5.1.1 was trained with the tanh form, though its config in bert4keras' words means the erf form there."""
+    word = raw.get("hidden_act")
+    if word == ["gelu", "linear"] and raw["convention"] == "standard":
+        return {"activation": "gelu_tanh"}
+    return {}
+
+
+def _has_head(source: Source) -> bool:
+    """Whether a table of its own is stored for the head: newer releases of transformers call every T5 tied."""
+    if not {"lm_head.weight", "shared.weight"} <= set(source.names()):
+        return False
+    return not torch.equal(source.read("lm_head.weight"), source.read("shared.weight"))
 
 
 def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
     """The config.json that transformers reads. transformers 所用的配置。"""
-    kind = "mt5" if config.family == "mt5" else "t5"
+    kind = "mt5" if config.family == "mt5.1.1" else "t5"
     word = ACTIVATION_WORDS.get(config.activation, config.activation)
     gated = config.feedforward == "gated"
     return {
@@ -165,6 +192,7 @@ def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
         "layer_norm_epsilon": config.norm_epsilon,
         "feed_forward_proj": ("gated-" if gated else "") + ("gelu" if gated and word == "gelu_new" else word),
         "tie_word_embeddings": config.lm_head == "tied",
+        "scale_decoder_outputs": config.scale_lm,
         "pad_token_id": 0,
         "eos_token_id": 1,
         "decoder_start_token_id": 0,

@@ -21,7 +21,8 @@ class Embeddings(nn.Module):
     Additive positions enter before the norm. Rotary and relative positions act in attention and add nothing
     here. Sinusoidal ones have mean square 1/2, beside which initial weights of deviation 0.02 would be nothing:
     what was learned is multiplied by √E first. Source: Vaswani et al. 2017, section 3.4; bert4keras does not
-    multiply. The map (with bias) stands only where the embedding's width E differs from the hidden size C.
+    multiply. The map (with a bias where all layers have one) stands only where the embedding's width E differs from
+    the hidden size C.
     Shapes: ids [N] to [N, C]. Raises UserError for ids, segments or positions out of range.
     """
 
@@ -38,17 +39,24 @@ class Embeddings(nn.Module):
         self.norm = None if place == "none" else norm_of(config, width, epsilon)
         self.norm_first = place != "after_dropout"
         self.dropout = Dropout(config.dropout)
-        self.mapping = nn.Linear(width, config.hidden_size) if width != config.hidden_size else None
+        mapped = width != config.hidden_size
+        self.mapping = nn.Linear(width, config.hidden_size, bias=config.has_biases) if mapped else None
 
     def forward(self, token_ids: Tensor, layout: Layout, condition: Tensor | None = None) -> Tensor:
         """[N] ids to [N, C]."""
         self.check(token_ids, layout)
+        return self.look_up(token_ids, layout.segments, layout.positions, condition)
+
+    def look_up(
+        self, token_ids: Tensor, segments: Tensor, positions: Tensor, condition: Tensor | None = None
+    ) -> Tensor:
+        """[...] ids, segments and positions to [..., C], without a look at their range: what can be traced."""
         embedded = self.token(token_ids)
         if self.config.shared_segment_embeddings:
-            embedded = embedded + self.token(layout.segments)
+            embedded = embedded + self.token(segments)
         elif self.segment is not None:
-            embedded = embedded + self.segment(layout.segments)
-        embedded = self._normed(self._placed(embedded, layout.positions), condition)
+            embedded = embedded + self.segment(segments)
+        embedded = self._normed(self._placed(embedded, positions), condition)
         return embedded if self.mapping is None else self.mapping(embedded)
 
     def _placed(self, embedded: Tensor, positions: Tensor) -> Tensor:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 from hanformer.weights.checks import Malformed
@@ -84,6 +85,21 @@ def fields(message: Buffer) -> Iterator[tuple[int, int, int, Buffer]]:
 def number_field(number: int, value: int) -> bytes:
     """A field that holds a number; none at all for 0, which is what readers assume. 写数值字段（零省略）。"""
     return varint(number << 3 | VARINT) + varint(value) if value else b""
+
+
+def stated_number_field(number: int, value: int) -> bytes:
+    """A field that holds a number, 0 too: where readers assume something else. 写数值字段（含零）。"""
+    return varint(number << 3 | VARINT) + varint(value)
+
+
+def real_field(number: int, value: float) -> bytes:
+    """A field that holds a float32. 写单精度字段。"""
+    return varint(number << 3 | FIXED32) + struct.pack("<f", value)
+
+
+def real(content: Buffer) -> float:
+    """The float32 of a field of 4 bytes. 读单精度数。"""
+    return float(struct.unpack("<f", content)[0])
 
 
 def bytes_field(number: int, content: bytes) -> bytes:

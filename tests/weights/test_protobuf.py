@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanformer.weights.checks import Malformed
-from hanformer.weights.varints import (
+from hanformer.weights.protobuf import (
     BYTES,
     FIXED32,
     FIXED64,
@@ -17,7 +17,10 @@ from hanformer.weights.varints import (
     fixed32_field,
     number_field,
     read_varint,
+    real,
+    real_field,
     signed,
+    stated_number_field,
     varint,
 )
 
@@ -56,3 +59,11 @@ def test_fields_of_every_kind() -> None:
         list(fields(b"\x0b"))
     with pytest.raises(Malformed, match="asks for 5 bytes, 1 are left"):
         list(fields(b"\x12\x05a"))
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(1, 2**29 - 1), st.floats(width=32, allow_nan=False))
+def test_stated_numbers_and_reals_come_back(value: int, number: int, real_value: float) -> None:
+    """Zero is written too, which `number_field` leaves out."""
+    message = stated_number_field(number, value) + real_field(number, real_value)
+    (_, _, found, _), (_, kind, _, content) = fields(message)
+    assert (found, kind, real(content)) == (value, FIXED32, real_value)

@@ -1,0 +1,101 @@
+"""`hanformer embed`: texts of a file to vectors in a .npy file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hanformer.cli.model_options import Checkpoint, ConfigFile, Family, TokenizerPath, warnings_as_lines
+from hanformer.cli.options import Device, Precision, Threads, prepare_machine
+
+
+def embed(
+    model: Checkpoint,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--input",
+            help="A text a line, or JSON lines with --field; plain, .gz or .zip; - is standard input. "
+            "输入文件：每行一条文本，或配合 --field 的 JSON 行；- 为标准输入。",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The .npy file to write, float32 [n, C]. 输出文件。")],
+    field: Annotated[
+        str | None, typer.Option(help="The field of the JSON records that holds the text. 文本字段名。")
+    ] = None,
+    pooling: Annotated[str, typer.Option(help="cls, mean, pooled or last. 池化方式。")] = "cls",
+    normalise: Annotated[
+        bool, typer.Option("--normalise", help="Make every vector one of length 1. 归一化到单位长度。")
+    ] = False,
+    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens run together. 每批词元数。")] = 2048,
+    maximum_length: Annotated[
+        int | None, typer.Option(min=2, help="Cut texts to so many tokens. 最大词元数，超出则截断。")
+    ] = None,
+    family: Family = None,
+    config: ConfigFile = None,
+    tokenizer: TokenizerPath = None,
+    dtype: Precision = "auto",
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Write the vector of every text of a file, in order.
+
+    把文件中的每条文本编码为向量，按原顺序写入 .npy。
+
+    Example: hanformer embed bert --input texts.txt --out vectors.npy --pooling mean
+    """
+    from hanformer import runtime
+    from hanformer.models import load
+    from hanformer.models.checkpoint import open_checkpoint
+    from hanformer.similarity.encode import complaints, encoder_of
+    from hanformer.similarity.pooling import check_pooling
+    from hanformer.similarity.vector_files import read_texts, write_vectors
+    from hanformer.tasks.opening import tokenizer_of
+
+    target = prepare_machine(device, threads)
+    check_pooling(pooling)
+    number = runtime.inference_dtype(dtype, target)
+    texts = read_texts(source, field)
+    with warnings_as_lines():
+        words = tokenizer_of(open_checkpoint(model, family=family, config=config), tokenizer)
+        heads = ("pool",) if pooling == "pooled" else ()
+        opened = load(model, family=family, config=config, heads=heads, device=target, dtype=number)
+    stages = encoder_of(
+        opened,
+        words,
+        pooling=pooling,
+        token_budget=batch_tokens,
+        maximum_length=maximum_length,
+        normalise=normalise,
+    )
+    start = time.perf_counter()
+    with _bar(len(texts)) as progress:
+        blocks = write_vectors(out, stages, texts, progress)
+    seconds = time.perf_counter() - start
+    for complaint in complaints(blocks, len(texts)):
+        typer.echo(f"warning: {complaint}", err=True)
+    tokens = sum(block.tokens for block in blocks)
+    typer.echo(
+        f"{out}: {len(texts):,} vectors of {stages.size} numbers; {seconds:.1f} s, "
+        f"{len(texts) / seconds:,.0f} texts/s, {tokens / seconds:,.0f} tokens/s "
+        f"({str(number).removeprefix('torch.')}, {target})"
+    )
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[int], object]]:
+    """A bar on standard error in a terminal; nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("texts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("texts", total=total)
+        yield lambda done: progress.advance(task, done)

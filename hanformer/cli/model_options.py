@@ -1,0 +1,49 @@
+"""Options of the commands that open a checkpoint, and warnings as lines. 打开检查点的命令的公共选项。"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Checkpoint = Annotated[
+    str,
+    typer.Argument(
+        help="A folder, a .safetensors, .bin or .npz file, a TensorFlow prefix, a run folder or a hub id. "
+        "文件夹、权重文件、TensorFlow 前缀、运行目录或 hub 名称。"
+    ),
+]
+Family = Annotated[
+    str | None,
+    typer.Option(
+        help="bert, albert, nezha, roformer, ... where it is not recognised. 模型家族，可自动识别时省略。"
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="The JSON config, where it lies elsewhere. 不在权重旁边的 JSON 配置。"),
+]
+TokenizerPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--tokenizer", help="A vocab.txt, .model or folder that lies elsewhere. 不在权重旁边的词表。"
+    ),
+]
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """What the library warns of, as lines on standard error, without the place in its code.
+
+    把警告显示为标准错误上的普通文本。
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, UserWarning):
+            typer.echo(f"warning: {warning.message}", err=True)

@@ -1,0 +1,1 @@
+"""Plain tasks: what a checkpoint holds, other formats, masks filled in."""

@@ -1,0 +1,167 @@
+"""What a checkpoint holds, and what would come of loading it. 检查点的内容，以及加载的结果。"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from hanformer.config import ModelConfig
+from hanformer.errors import UserError
+from hanformer.models.checkpoint import Checkpoint, open_checkpoint, own_values
+from hanformer.models.loading import assemble
+from hanformer.models.report import LoadReport
+from hanformer.tasks.opening import heads_in
+from hanformer.weights.source import TensorInfo
+
+#: Where a value of the config comes from.
+FILE, OVERRIDDEN, FAMILY, DEFAULT = "file", "family, over the file", "family", "default"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value of the config in our words, where it comes from, and what the file says where that is not used.
+
+    配置中的一项：取值、来源，以及被覆盖的原值。
+    """
+
+    name: str
+    value: object
+    origin: str
+    said: object = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The model that would be loaded. 加载后的模型概况。"""
+
+    heads: tuple[str, ...]
+    parameters: int
+    choices: tuple[Choice, ...]
+    report: LoadReport
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found; `family` and `loaded` are None where nothing tells, and `complaint` then says why.
+
+    检查结果；无法识别或加载时 complaint 说明原因。
+    """
+
+    origin: str
+    format: str
+    dialect: str
+    family: str | None
+    tensors: tuple[TensorInfo, ...]
+    loaded: Loaded | None
+    complaint: str | None
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers all tensors hold."""
+        return sum(prod(info.shape) for info in self.tensors)
+
+    @property
+    def bytes(self) -> int:
+        """The size of all tensors, in bytes."""
+        return sum(prod(info.shape) * info.dtype.itemsize for info in self.tensors)
+
+
+def inspect(
+    path: str | Path, *, family: str | None = None, config: str | Path | Mapping[str, Any] | None = None
+) -> Inspection:
+    """Names, shapes and family of a checkpoint, its config in our words, and how it would load as that family.
+
+    查看检查点：张量、家族、配置（含被家族覆盖的值），以及按该家族加载的吻合情况。
+
+    Raises UserError where the path holds no checkpoint; what keeps a checkpoint from being loaded is told in
+    `complaint`.
+    """
+    complaint = None
+    try:
+        checkpoint = open_checkpoint(path, family=family, config=config, checksums=False)
+    except UserError as error:
+        if config is not None:
+            raise
+        complaint = str(error)
+        checkpoint = open_checkpoint(path, family=family, config={}, checksums=False)
+    loaded = None
+    if complaint is None:
+        try:
+            loaded = _loaded(checkpoint)
+        except UserError as error:
+            complaint = str(error)
+    source = checkpoint.source
+    return Inspection(
+        str(path),
+        source.format,
+        checkpoint.dialect,
+        None if checkpoint.family is None else checkpoint.family.name,
+        tuple(source.info(name) for name in source.names()),
+        loaded,
+        complaint,
+    )
+
+
+def _loaded(checkpoint: Checkpoint) -> Loaded:
+    heads = heads_in(checkpoint)
+    model, report = assemble(checkpoint, {}, heads)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Loaded(heads, parameters, choices(checkpoint), report)
+
+
+def choices(checkpoint: Checkpoint) -> tuple[Choice, ...]:
+    """Every value of the config and its origin. 配置各项及其来源。"""
+    config = checkpoint.config({})
+    raw = own_values(checkpoint.raw) if checkpoint.dialect == "own" else checkpoint.raw
+    said = ModelConfig.words(raw)
+    return tuple(
+        _choice(entry.name, getattr(config, entry.name), said, entry.default) for entry in fields(config)
+    )
+
+
+def _choice(name: str, value: object, said: Mapping[str, object], default: object) -> Choice:
+    if name == "extra":
+        return Choice(name, value, FILE if value else DEFAULT)
+    if name in said:
+        same = said[name] == value or name == "family"
+        return Choice(name, value, FILE) if same else Choice(name, value, OVERRIDDEN, said[name])
+    return Choice(name, value, DEFAULT if value == default else FAMILY)
+
+
+@dataclass(frozen=True)
+class Like:
+    """Tensors of one shape and dtype whose names differ in one number: the same part of many layers.
+
+    仅层号不同的一组张量。
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    count: int
+
+
+_NUMBER = re.compile(r"\d+")
+
+
+def alike(tensors: Iterable[TensorInfo]) -> list[Like]:
+    """Tensors grouped over layers, in the order of the file: layer.{0..11}.key. 按层归并张量。"""
+    groups: dict[tuple[str, tuple[int, ...], str], list[TensorInfo]] = {}
+    for info in tensors:
+        template = _NUMBER.sub("{}", info.name.replace("{", "(").replace("}", ")"), count=1)
+        groups.setdefault((template, info.shape, str(info.dtype).removeprefix("torch.")), []).append(info)
+    return [_like(*key, found) for key, found in groups.items()]
+
+
+def _like(template: str, shape: tuple[int, ...], dtype: str, found: list[TensorInfo]) -> Like:
+    if len(found) == 1:
+        return Like(found[0].name, shape, dtype, 1)
+    written = [match.group() for info in found if (match := _NUMBER.search(info.name))]
+    numbers = sorted(map(int, written))
+    whole = numbers == list(range(numbers[0], numbers[-1] + 1))
+    listed = f"{numbers[0]}..{numbers[-1]}" if whole else ",".join(map(str, numbers))
+    return Like(template.replace("{}", "{" + listed + "}"), shape, dtype, len(found))
