@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hanformer.models.output import Output
 from hanformer.models import load
+from hanformer.models.output import Output
 from tests.models.golden import CASES, Case
 
 NEAR = {"rtol": 0.0, "atol": 1e-5}
