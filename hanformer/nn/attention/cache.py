@@ -13,7 +13,7 @@ from hanformer.errors import UserError
 from hanformer.nn.attention.relative import RelativePositions
 from hanformer.nn.functional.attend import softmax
 from hanformer.nn.functional.packing import Layout
-from hanformer.nn.functional.visibility import Group, Rule, Tokens, tokens_of
+from hanformer.nn.functional.visibility import Rule, Tokens, rectangle, tokens_of
 
 _FIRST_CAPACITY = 16
 
@@ -27,9 +27,7 @@ class Memory:
     """
 
     def __init__(self, rows: Layout, layers: int) -> None:
-        longest = max(rows.lengths, default=0)
-        places = rows.row_of_token * longest + rows.index_of_token
-        self._group = Group(rows.rows, longest, slice(0, rows.total), places)
+        self._group = rectangle(rows)
         self.real = self._group.real()[:, None, None, :]
         self.positions = self._group.fill(rows.positions)
         self.of_layer: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * layers
@@ -67,15 +65,13 @@ class KeyValueCache:
         memory: Memory | None = None,
         condition: Tensor | None = None,
     ) -> None:
-        longest = max(prompts.lengths, default=0)
         if not prompts.rows or not min(prompts.lengths):
             raise UserError("decoding: every prompt needs at least one token")
-        places = prompts.row_of_token * longest + prompts.index_of_token
         self.rule, self.segment, self.length = rule, segment, 0
         self.relative, self.residual = relative, residual
         self.memory, self._condition = memory, condition
         self._below: dict[bool, Tensor] = {}
-        self._group = Group(prompts.rows, longest, slice(0, prompts.total), places)
+        self._group = rectangle(prompts)
         self._prompt_tokens = tokens_of(prompts, self._group)
         self._prompt_real = self._group.real()
         self._prompt_positions = self._group.fill(prompts.positions)

@@ -140,6 +140,15 @@ class Packing:
         return flat.index_copy(0, self.places, packed).unflatten(0, (rows, length))
 
 
+def padded_right(layout: Layout) -> Packing:
+    """The way between packed tokens [N, ...] and rows [B, T, ...] that end in padding, T the longest.
+
+    打包词元与右侧补零的各行之间的对应。
+    """
+    longest = max(layout.lengths, default=0)
+    return Packing(layout, layout.row_of_token * longest + layout.index_of_token, (layout.rows, longest))
+
+
 def find_packing(real: Tensor, segments: Tensor | None = None, positions: Tensor | None = None) -> Packing:
     """The packing of a padded batch whose real tokens are marked.
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from hanformer.nn.functional.packing import Layout
+from hanformer.nn.functional.packing import Layout, padded_right
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,18 +296,18 @@ class Visibility:
 
     def dense(self) -> Tensor:
         """Bool [B, Q, K] over rows padded on the right: the definition, for oracles and returned maps."""
-        query = _rectangle(self.query)
-        key = _rectangle(self.key)
+        query = rectangle(self.query)
+        key = rectangle(self.key)
         allowed = self.rule.allows(
             tokens_of(self.query, query).as_queries(), tokens_of(self.key, key).as_keys()
         )
         return allowed & query.real()[:, :, None] & key.real()[:, None, :]
 
 
-def _rectangle(layout: Layout) -> Group:
-    longest = max(layout.lengths, default=0)
-    places = layout.row_of_token * longest + layout.index_of_token
-    return Group(layout.rows, longest, slice(0, layout.total), places)
+def rectangle(layout: Layout) -> Group:
+    """All rows of a layout as one rectangle, padded on the right. 整个批次作为一个右填充矩形。"""
+    padded = padded_right(layout)
+    return Group(*padded.shape, slice(0, layout.total), padded.places)
 
 
 def tokens_of(layout: Layout, group: Group) -> Tokens:
