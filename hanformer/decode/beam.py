@@ -82,8 +82,13 @@ class Beam:
             raise UserError(f"expected stopping 'sound', 'full' or 'heuristic', got {self.stopping!r}")
 
     def propose(self, scores: Scores, searches: Sequence[Search]) -> list[list[Proposal]]:
-        """The best beams + 1 of each row hold the best `beams` that do not end, for only one of them ends."""
-        return scores.best(self.beams + 1)
+        """The best beams + 1 of each row hold the best `beams` that do not end, for only one of them ends.
+
+        A stop condition may end several: then each row proposes 2 * beams, and where more than half of them
+        end the beam is narrower for a while.
+        """
+        stops = any(search.limits.stop is not None for search in searches)
+        return scores.best(self.beams + (self.beams if stops else 1))
 
     def settle(self, search: Search, candidates: list[Candidate]) -> list[Path]:
         """Splits the ranked extensions into pool and live paths."""

@@ -11,7 +11,18 @@ import torch
 from torch import Tensor
 
 from hanformer.decode import filters
-from hanformer.decode.search import Candidate, Hypothesis, Path, Proposal, Scores, Search, follow_each
+from hanformer.decode.search import (
+    Candidate,
+    Filter,
+    Hypothesis,
+    Path,
+    Proposal,
+    Row,
+    Scores,
+    Search,
+    follow_each,
+    rows_of,
+)
 from hanformer.errors import UserError
 
 
@@ -49,9 +60,11 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """Draws each token from the filtered distribution: temperature, then top-k, then top-p.
+    """Draws each token from the filtered distribution: temperature, top-k, top-p, then any other filters.
 
-    采样解码：依次作温度、top-k、top-p 过滤后抽取。
+    采样解码：依次作温度、top-k、top-p 及其他过滤后抽取。
+
+    `more` are filters of `truncation`, `penalties` and `steering`, applied last and in their order.
 
     `samples` independent hypotheses are drawn for each prompt and come back in the order of their numbers.
     A draw depends on (seed, first_row + prompt, number of the sample, step) alone, not on the batch around
@@ -67,14 +80,21 @@ class Sample:
     top_k: int | None = None
     top_p: float | None = None
     first_row: int = 0
+    more: tuple[Filter, ...] = ()
 
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise UserError(f"expected at least 1 sample, got {self.samples}")
-        self.filter(torch.zeros(1, 1))
+        self._truncate(torch.zeros(1, 1))
 
-    def filter(self, logits: Tensor) -> Tensor:
-        """The filters, one after the other: logits [..., V] -> [..., V]."""
+    def filter(self, logits: Tensor, rows: Sequence[Row] = ()) -> Tensor:
+        """The filters, one after the other: logits [R, V] -> [R, V]."""
+        filtered = self._truncate(logits)
+        for extra in self.more:
+            filtered = extra(filtered, rows)
+        return filtered
+
+    def _truncate(self, logits: Tensor) -> Tensor:
         filtered = filters.temperature(logits, self.temperature)
         if self.top_k is not None:
             filtered = filters.top_k(filtered, self.top_k)
@@ -95,7 +115,7 @@ class Sample:
         rows = torch.tensor([draw.row for draw in draws], device=device)
         uniforms = [uniform(self.seed, draw.prompt, draw.number, draw.step) for draw in draws]
         # A row with nothing allowed has no softmax: it draws a token of -inf, which the loop drops.
-        probabilities = self.filter(scores.logits).softmax(-1).nan_to_num(0.0)[rows]
+        probabilities = self.filter(scores.logits, rows_of(searches)).softmax(-1).nan_to_num(0.0)[rows]
         drawn = inverse_draw(probabilities, torch.tensor(uniforms, dtype=torch.float64, device=device))
         values = scores.logits[rows, drawn] - scores.normaliser[rows]
         proposals: list[list[Proposal]] = [[] for _ in range(len(scores.logits))]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 from torch import Tensor
 
@@ -26,12 +26,20 @@ class Hypothesis:
     finished: bool
 
 
+Stop = Callable[[Sequence[int]], bool]
+"""Whether a path with these new tokens is finished, though no end token closes it: a stop string, say.
+
+除结束符之外的停止条件：给定已生成的词元，判断该路径是否结束。
+"""
+
+
 @dataclass(frozen=True)
 class Limits:
-    """The end token, and the most tokens to generate (the end token counts)."""
+    """The end token, the most tokens to generate (the end token counts), and what else finishes a path."""
 
     end_id: int
     maximum_length: int
+    stop: Stop | None = None
 
 
 # Plain tuples, for there are rows x (beams + 1) of them at each step.
@@ -99,12 +107,15 @@ class Search:
         return Path((*parent.tokens, token), -cost, place, parent.number)
 
     def ended(self, path: Path) -> bool:
-        """Whether the end token closes the path."""
-        return path.tokens[-1] == self.limits.end_id
+        """Whether the end token closes the path, or the stop condition finishes it."""
+        if path.tokens[-1] == self.limits.end_id:
+            return True
+        return self.limits.stop is not None and self.limits.stop(path.tokens)
 
     def hypothesis(self, path: Path, score: float, finished: bool) -> Hypothesis:
-        """The path as the user sees it."""
-        return Hypothesis(path.tokens[:-1] if finished else path.tokens, score, finished)
+        """The path as the user sees it: without the end token, with the tokens of a stop condition."""
+        closed = finished and path.tokens[-1] == self.limits.end_id
+        return Hypothesis(path.tokens[:-1] if closed else path.tokens, score, finished)
 
     def dead_end(self) -> NoReturn:
         """Raises UserError: no token is allowed, so the prompt can have no result."""
@@ -113,6 +124,40 @@ class Search:
             "every token is forbidden or has probability zero; check the constraint, whether it allows the "
             "end token there, and minimum_length"
         )
+
+
+class Row(NamedTuple):
+    """What a filter may know of one row of the batch: its prompt's number, its new tokens, their log p.
+
+    过滤器所见的一行：提示编号、已生成词元、其对数概率、样本编号。
+    """
+
+    prompt: int
+    tokens: tuple[int, ...] = ()
+    log_probability: float = 0.0
+    number: int = 0
+
+
+def rows_of(searches: Sequence[Search]) -> list[Row]:
+    """The rows of the batch: the live paths of the searches, one search after the other."""
+    return [
+        Row(search.prompt, path.tokens, path.log_probability, path.number)
+        for search in searches
+        for path in search.live
+    ]
+
+
+class Filter(Protocol):
+    """Reshapes next-token logits: what it drops becomes -inf.
+
+    过滤器：改变下一词元的 logits，被丢弃者为 -inf。
+
+    Filters keep no state: what they need of the past is in the rows, so nothing has to move with the beams.
+    """
+
+    def __call__(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
+        """Logits [R, V] of R rows to the same; the argument is left as it is."""
+        ...
 
 
 class Rule(Protocol):

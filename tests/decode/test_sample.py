@@ -11,7 +11,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanformer.decode import AutomatonConstraint, Greedy, Hypothesis, Sample, Trie
+from hanformer.decode import (
+    AutomatonConstraint,
+    Epsilon,
+    Eta,
+    Greedy,
+    Hypothesis,
+    KeepEnd,
+    MinP,
+    Sample,
+    TopP,
+    Trie,
+    Typical,
+)
 from hanformer.decode.sample import inverse_draw, uniform
 from hanformer.errors import UserError
 from tests.decode.oracle import END, decode, random_table
@@ -41,7 +53,18 @@ def outcome(hypothesis: Hypothesis) -> tuple[int, ...]:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"temperature": 0.6}, {"top_k": 2}, {"top_p": 0.95}, {"temperature": 1.5, "top_k": 3, "top_p": 0.8}],
+    [
+        {},
+        {"temperature": 0.6},
+        {"top_k": 2},
+        {"top_p": 0.95},
+        {"temperature": 1.5, "top_k": 3, "top_p": 0.8},
+        {"more": (MinP(0.04),)},
+        {"more": (Typical(0.96),)},
+        {"more": (Epsilon(0.04),)},
+        {"more": (Eta(0.04),)},
+        {"temperature": 2.0, "more": (KeepEnd(TopP(0.4), END),)},
+    ],
     ids=str,
 )
 def test_draws_follow_the_exact_distribution(settings) -> None:
