@@ -49,7 +49,7 @@ class Recipe:
 
     主任务一次训练的全部选择。
 
-    `layout` is slots or raw; `noise` varies sources; `optimizer` is adamw or muon; `token_budget` the most
+    `layout` is slots or raw; `noise` varies sources; `optimizer` a rule of `train.optimizer`; `token_budget` the most
     tokens of a batch; `valid` the number of problems held out of training to choose by; `generated` the number
     of generated training problems (data = generated); `label_smoothing` a share of probability; `pointer` scores
     slots by what stands in the problem (layout slots; the raw layout has none); `r_drop` is the strength of

@@ -13,9 +13,14 @@ Decode = Callable[[Sequence[int]], str]
 
 
 def cut_at(text: str, strings: Sequence[str]) -> str:
-    """The text before the first place of any of the strings. 在首个停止串之前截断文本。"""
-    places = [text.find(string) for string in strings if string in text]
-    return text[: min(places)] if places else text
+    """The text before the string that is the first to be complete, as one who reads along would cut it.
+
+    在最先完整出现的停止串之前截断；同时完整时取较长者。
+    """
+    found = [(text.find(string), string) for string in strings if string in text]
+    if not found:
+        return text
+    return text[: min((start + len(string), start) for start, string in found)[1]]
 
 
 def checked_strings(strings: Sequence[str]) -> tuple[str, ...]:

@@ -1,20 +1,58 @@
-"""Parameter groups by kind, the table of update rules by name, and their states on disk."""
+"""Parameter groups by kind, the tables of update rules and wrappers by name, and their states on disk.
+
+`--set optimizer=NAME` chooses a rule; `--set optimizer=lookahead+lazy+adamw` wraps it, the first word outermost.
+What the rules take from `TrainOptions`, beside learning_rate, weight_decay and no_decay, which all of them take:
+
+| name | options | decay |
+|---|---|---|
+| adamw | betas, epsilon | decoupled |
+| adamw_uncorrected (no bias correction, as BERT was trained) | betas, epsilon | decoupled |
+| muon (matrices; the rest by adamw) | betas, epsilon | decoupled |
+| adax (b = 1e-4) | the first of betas, epsilon | added to the gradient |
+| adaxw (b = 1e-4) | the first of betas, epsilon | decoupled |
+| adafactor (rate relative to each weight: 1e-3 suits most models) | none | decoupled |
+| lion (rates 10 times smaller than adamw's) | betas; (0.95, 0.98) where left at adamw's | decoupled |
+| tiger (rates as lion) | the first of betas; 0.965 where left at adamw's | decoupled |
+| lamb = layerwise+adamw | betas, epsilon | decoupled, inside the adaptation |
+
+Wrappers: lookahead (5 updates, share 0.5), layerwise (layer adaptation of matrices and embeddings), lazy (embedding
+rows without a gradient stay). Their other numbers, and rates by name or depth, are arguments in Python.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hanformer.errors import UserError
+from hanformer.train.optim.adafactor import adafactor
 from hanformer.train.optim.adamw import adamw
 from hanformer.train.optim.base import OptimizerFactory, ParameterGroups
+from hanformer.train.optim.moments import adamw_uncorrected, adax, adaxw
 from hanformer.train.optim.muon import muon
+from hanformer.train.optim.signs import lion, tiger
+from hanformer.train.optim.wrappers import layerwise, lazy, lookahead
 
 KINDS = ("matrix", "embedding", "norm", "bias")
-RULES: dict[str, OptimizerFactory] = {"adamw": adamw, "muon": muon}
+RULES: dict[str, OptimizerFactory] = {
+    "adamw": adamw,
+    "muon": muon,
+    "adamw_uncorrected": adamw_uncorrected,
+    "adax": adax,
+    "adaxw": adaxw,
+    "adafactor": adafactor,
+    "lion": lion,
+    "tiger": tiger,
+    "lamb": layerwise(adamw),
+}
+WRAPPERS: dict[str, Callable[[OptimizerFactory], OptimizerFactory]] = {
+    "lookahead": lookahead,
+    "layerwise": layerwise,
+    "lazy": lazy,
+}
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, no_decay: Sequence[str]) -> ParameterGroups:
@@ -45,15 +83,21 @@ def parameter_groups(model: nn.Module, weight_decay: float, no_decay: Sequence[s
 
 
 def rule_named(name: str) -> OptimizerFactory:
-    """The update rule of that name: adamw or muon.
+    """The update rule of that name, with wrappers before it where there are: adax, or lookahead+lazy+adamw.
 
-    按名称取更新规则。
+    按名称取更新规则；可用加号在前面叠加包装器。
 
     Raises UserError for another name.
     """
-    if name not in RULES:
-        raise UserError(f"optimizer: expected one of {', '.join(RULES)}, got {name!r}")
-    return RULES[name]
+    *wrappers, last = name.split("+")
+    if last not in RULES:
+        raise UserError(f"optimizer: expected one of {', '.join(RULES)}, got {last!r}")
+    rule = RULES[last]
+    for word in reversed(wrappers):
+        if word not in WRAPPERS:
+            raise UserError(f"optimizer: before a + expected one of {', '.join(WRAPPERS)}, got {word!r}")
+        rule = WRAPPERS[word](rule)
+    return rule
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -25,7 +25,7 @@ class TrainOptions:
 
     Length: `updates`, `epochs`, `time_limit`; the first that is reached ends the run, one is required.
     Rate: `learning_rate` times `schedule` (constant, linear, cosine: `warm_up` updates up, then down to
-    `final_rate` times the rate; or piecewise: the line through `knots`, pairs (update, multiplier)). With
+    `final_rate` times the rate; or piecewise: the line from (0, 0) through `knots`, pairs (update, multiplier)). With
     `time_limit` the decay follows the time used where that is ahead of the updates, unless `decay_by_time` is
     False; such a run cannot be repeated bit for bit.
     Rule: AdamW with `betas`, `epsilon`, `weight_decay` (not on the kinds in `no_decay`: bias, norm,

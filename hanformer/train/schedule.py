@@ -19,14 +19,17 @@ Knots = Sequence[tuple[float, float]]
 def piecewise_linear(knots: Knots, position: float) -> float:
     """The line through `knots`, pairs (position, value), at `position`; constant beyond both ends.
 
-    分段线性插值；两端之外保持常数。
+    分段线性插值；两端之外保持常数，若首个结点在 0 之后，则从 (0, 0) 起。
 
-    Differs from bert4keras, which adds a knot (0, 0): here the first value also holds before the first knot.
+    Where the first knot lies after 0, the line starts from (0, 0): [(1000, 1)] is a warm-up of 1000 updates, whose
+    update 0 has the rate 0; [(-1, 0), (999, 1)] is the same without that idle update.
     Raises UserError for knots that are empty or not in rising order. Source: kexue.fm/archives/7094.
     """
     positions = [knot[0] for knot in knots]
     if not positions or any(later <= earlier for earlier, later in pairwise(positions)):
         raise UserError(f"schedule knots: expected at least one, at rising positions, got {list(knots)}")
+    if positions[0] > 0:
+        return piecewise_linear([(0.0, 0.0), *knots], position)
     right = bisect_right(positions, position)
     if right == 0:
         return knots[0][1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hanformer.decode import Greedy, Sample, TextStream, cut_at, stream, stream_text, table_prompt, table_step
@@ -21,6 +21,7 @@ stops = st.lists(st.text(st.sampled_from("ab汉\n"), min_size=1, max_size=3), ma
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(texts, stops)
+@example("a\na", ["\n", "a\na"])
 def test_pieces_join_to_the_text_before_the_stop(text, strings) -> None:
     streamed, pieces = TextStream(bytes_text, strings), []
     for token in text.encode():

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanformer.errors import UserError
@@ -12,9 +13,27 @@ from hanformer.train.schedule import decay, piecewise_linear, warm_up, warm_up_t
 
 def test_piecewise_linear_table() -> None:
     knots = [(1000, 1.0), (2000, 0.1)]
-    table = [(0, 1.0), (1000, 1.0), (1500, 0.55), (2000, 0.1), (9000, 0.1)]
+    table = [(0, 0.0), (250, 0.25), (1000, 1.0), (1500, 0.55), (2000, 0.1), (9000, 0.1)]
     for position, expected in table:
         assert piecewise_linear(knots, position) == pytest.approx(expected)
+
+
+def test_a_knot_at_zero_or_before_replaces_the_origin() -> None:
+    assert [piecewise_linear([(0, 0.4), (10, 1.0)], at) for at in (-3, 0, 5, 10)] == [0.4, 0.4, 0.7, 1.0]
+    assert [piecewise_linear([(-1, 0.0), (3, 1.0)], at) for at in (-1, 0, 3)] == [0.0, 0.25, 1.0]
+    assert [piecewise_linear([(0, 1.0)], at) for at in (0, 7)] == [1.0, 1.0]
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    values=st.dictionaries(st.integers(0, 60), st.floats(0, 2), min_size=1, max_size=6),
+    position=st.floats(0, 80),
+)
+def test_piecewise_linear_equals_numpy(values: dict[int, float], position: float) -> None:
+    knots = sorted(values.items())
+    table = sorted({0: 0.0, **values}.items())
+    expected = np.interp(position, [at for at, _ in table], [value for _, value in table])
+    assert piecewise_linear(knots, position) == pytest.approx(float(expected), abs=1e-12)
 
 
 @pytest.mark.parametrize("knots", [[], [(1, 1.0), (1, 2.0)], [(2, 1.0), (1, 2.0)]])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from hanformer.train.optim.base import ParameterGroups
+from hanformer.train.optim.base import ParameterGroups, loss_of
 from hanformer.train.options import TrainOptions
 
 #: a, b, c of the quintic x ↦ a·x + b·x³ + c·x⁵ that drives singular values to about 1, and its repetitions.
@@ -56,14 +56,16 @@ class Muon(torch.optim.Optimizer):
         self._betas, self._epsilon = options.betas, options.epsilon
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of all parameters that have a gradient. 更新一步。"""
+        loss = loss_of(closure)
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if group["kind"] == "matrix":
                 self._turn(parameters, group)
             elif parameters:
                 self._adamw(parameters, group)
+        return loss
 
     def _turn(self, parameters: Iterable[Tensor], group: dict[str, Any]) -> None:
         by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
@@ -94,7 +96,8 @@ class Muon(torch.optim.Optimizer):
             [state["exp_avg_sq"] for state in states],
             [],
             [state["step"] for state in states],
-            fused=True,
+            # The fused kernel is wrong, without a word, for parameters that are not contiguous.
+            fused=all(parameter.is_contiguous() for parameter in parameters),
             amsgrad=False,
             beta1=self._betas[0],
             beta2=self._betas[1],
