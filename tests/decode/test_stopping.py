@@ -74,7 +74,9 @@ def test_beams_keep_their_width_where_several_tokens_finish() -> None:
 
 def test_cut_at_the_first_of_them() -> None:
     assert cut_at("一二三四", ["四", "二三"]) == "一" and cut_at("一二", []) == "一二"
-    assert cut_at("a\na", ["\n", "a\na"]) == "a", "the one that is complete first, not the one that begins first"
+    assert cut_at("a\na", ["\n", "a\na"]) == "a", (
+        "the one that is complete first, not the one that begins first"
+    )
     assert cut_at("ab", ["b", "ab"]) == ""
 
 
