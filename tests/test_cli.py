@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -172,3 +173,19 @@ def test_real_data_has_the_published_counts(data_folder: Path) -> None:
     ):
         result = hanformer("data", "check", str(path))
         assert result.stdout.decode().splitlines()[-1].endswith(said)
+
+
+def test_waiting_threads_sleep_and_torch_is_not_there_yet() -> None:
+    """The policy is set before torch, which reads it, is imported; what the user set stays."""
+    program = (
+        "import os, sys, hanformer.cli as cli; sys.argv = ['hanformer', '--version']\n"
+        "early = 'torch' in sys.modules\n"
+        "try: cli.main()\n"
+        "except SystemExit: print(early, os.environ['OMP_WAIT_POLICY'])"
+    )
+    for own, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"} | own
+        found = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+        assert found.stdout.splitlines()[-1] == f"False {expected}"

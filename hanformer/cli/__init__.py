@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, cast
 
@@ -64,6 +65,9 @@ def main() -> None:
 
     命令行入口；使用者的错误只输出一行，退出码为 2。
     """
+    # Threads that wait for each other sleep instead of spinning: where other programs want the cores, spinning takes
+    # the time from the thread that is waited for. Read by OpenMP when torch is imported, which the commands do later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         sys.exit(app(standalone_mode=False))
     except UserError as error:
