@@ -76,6 +76,7 @@ _LEAST = {
     "relative_buckets": 4,
     "relative_distance": 1,
 }
+_MOST_LAYERS = 10_000
 _LEAST_OPTIONAL = {
     "embedding_size": 1,
     "attention_head_size": 1,
@@ -179,6 +180,8 @@ class ModelConfig:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise UserError(f"config: {name} must be a whole number of at least {least}, got {value!r}")
+        if max(self.layers, self.decoder_layers or 0) > _MOST_LAYERS:
+            raise UserError(f"config: at most {_MOST_LAYERS} layers can be built, got {self.layers}")
         if self.attention_head_size is None and self.hidden_size % self.attention_heads:
             raise UserError(
                 f"config: hidden_size {self.hidden_size} must be a multiple of "

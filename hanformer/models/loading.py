@@ -18,7 +18,7 @@ from hanformer.models.encoder_decoder import EncoderDecoder
 from hanformer.models.names import Entry, NameMap
 from hanformer.models.report import LoadReport
 from hanformer.models.resizing import SIZES, as_stored, resizer
-from hanformer.models.token_rows import TOKEN_PARAMETERS, Compound, TokenRows
+from hanformer.models.token_rows import TOKEN_PARAMETERS, Compound, TokenRows, listed
 from hanformer.models.transformer import Transformer, head_names
 from hanformer.weights.mapping import let_go
 
@@ -76,11 +76,9 @@ def load(
     checkpoint = open_checkpoint(path, family=family, config=config, checksums=checksums)
     asked = {"application": application, "share_layers": share_layers, "convention": convention}
     wanted = {**{key: value for key, value in asked.items() if value is not None}, **(changes or {})}
-    rows = TokenRows(None if keep_tokens is None else tuple(keep_tokens), tuple(compound_tokens))
-    model, report = assemble(checkpoint, wanted, heads, rows, resizer if resize else None)
-    foreign = checkpoint.dialect == "own" and report.unexpected
-    if strict and (not report.fits or foreign):
-        raise UserError(f"{path}: weights and config disagree: {report.complaint()}")
+    kept = None if keep_tokens is None else listed("keep_tokens", keep_tokens)
+    rows = TokenRows(kept, listed("compound_tokens", compound_tokens))
+    model, report = assemble(checkpoint, wanted, heads, rows, resizer if resize else None, strict=strict)
     if not report.fits or report.unexpected:
         warnings.warn(report.text(), stacklevel=2)
     return model.to(device=torch.device(device), dtype=dtype).eval()
@@ -92,12 +90,15 @@ def assemble(
     heads: Sequence[str] | None,
     rows: TokenRows | None = None,
     fitting: Callable[[ModelConfig], Fit] | None = None,
+    *,
+    strict: bool = False,
 ) -> tuple[Model, LoadReport]:
     """The model of a checkpoint, with what is missing initialised, and the report on how they fit.
 
     由检查点组装模型并给出吻合报告。
 
     `fitting` gives, for the config of the model, what is done with misshapen tensors; they are left unless given.
+    With `strict`, raises UserError where they do not fit, before anything is initialised.
     """
     asked = _applicable(checkpoint, changes)
     config, rows = checkpoint.config(asked), rows or TokenRows()
@@ -111,11 +112,19 @@ def assemble(
     fit = as_stored if fitting is None else fitting(config)
     state, misshapen = _read(checkpoint, chosen, expected, rows, fit)
     report = _report(checkpoint, names, chosen, left, misshapen)
+    if strict:
+        _refuse_misfits(checkpoint, report)
     for name, tensor in expected.items():
         if name not in state:
             state[name] = _fresh(name, tensor.shape, config)
     model.load_state_dict(state, assign=True)
     return model, report
+
+
+def _refuse_misfits(checkpoint: Checkpoint, report: LoadReport) -> None:
+    foreign = checkpoint.dialect == "own" and report.unexpected
+    if not report.fits or foreign:
+        raise UserError(f"{checkpoint.origin}: weights and config disagree: {report.complaint()}")
 
 
 def _applicable(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,7 +197,7 @@ def _read(
     state: dict[str, Tensor] = {}
     misshapen: list[str] = []
     for found in chosen:
-        theirs = [checkpoint.source.read(name) for name in found.theirs]
+        theirs = [_numbers(checkpoint, name) for name in found.theirs]
         ours = _transformed(found, theirs)
         if len(ours) != len(found.ours):
             misshapen.append(f"{' + '.join(found.theirs)} {[list(value.shape) for value in theirs]}")
@@ -203,6 +212,17 @@ def _read(
             else:
                 state[name] = value
     return state, misshapen
+
+
+def _numbers(checkpoint: Checkpoint, name: str) -> Tensor:
+    """A published tensor of floating-point numbers; raises UserError for one of whole numbers."""
+    found = checkpoint.source.read(name)
+    if not found.is_floating_point():
+        raise UserError(
+            f"{checkpoint.origin}: tensor {name} holds {str(found.dtype).removeprefix('torch.')}, expected "
+            "floating-point numbers; the file is damaged, or of another model"
+        )
+    return found
 
 
 def _transformed(found: Entry, theirs: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -249,7 +269,16 @@ def _sought(name: str, names: NameMap) -> str:
 
 
 def _fresh(name: str, shape: torch.Size, config: ModelConfig) -> Tensor:
-    """Initial weights of one parameter."""
+    """Initial weights of one parameter; raises UserError where no memory holds them."""
+    try:
+        return _drawn(name, shape, config)
+    except (RuntimeError, MemoryError):
+        raise UserError(
+            f"{name}: no memory for initial weights of shape {list(shape)}; does the config belong to these weights?"
+        ) from None
+
+
+def _drawn(name: str, shape: torch.Size, config: ModelConfig) -> Tensor:
     if name.endswith("norm.weight"):
         return torch.ones(shape)
     starts_at_zero = ".conditioning." in name and ".hidden." not in name

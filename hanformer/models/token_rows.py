@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,18 +44,25 @@ class TokenRows:
     def check(self, published: int) -> None:
         """Raises UserError for ids that the vocabulary does not have."""
         kept = published if self.keep is None else len(self.keep)
-        wrong = [token for token in self.keep or () if not 0 <= token < published]
+        wrong = [token for token in self.keep or () if not _is_id(token, published)]
         if wrong:
-            raise UserError(f"keep_tokens: ids lie between 0 and {published - 1}, got {wrong[:4]}")
+            raise UserError(f"keep_tokens: ids are whole numbers from 0 to {published - 1}, got {wrong[:4]}")
         for place, compound in enumerate(self.compounds):
+            if not isinstance(compound, (list, tuple)):
+                raise UserError(f"compound_tokens[{place}]: expected a list of ids, got {compound!r}")
             ids, weights = _parts(compound)
-            if not ids or len(ids) != len(weights) or not sum(weights):
+            if not ids or not isinstance(weights, (list, tuple)) or len(ids) != len(weights):
                 raise UserError(
                     f"compound_tokens[{place}]: expected ids, or ids and as many weights, got {compound!r}"
                 )
-            if not all(0 <= token < kept for token in ids):
+            if not all(_is_id(token, kept) for token in ids):
                 raise UserError(
-                    f"compound_tokens[{place}]: ids lie between 0 and {kept - 1} (after keep_tokens), got {list(ids)}"
+                    f"compound_tokens[{place}]: ids are whole numbers from 0 to {kept - 1} (after keep_tokens), "
+                    f"got {list(ids)}"
+                )
+            if not all(_is_weight(weight) for weight in weights) or not sum(weights):
+                raise UserError(
+                    f"compound_tokens[{place}]: weights are finite numbers whose sum is not 0, got {list(weights)}"
                 )
 
     def apply(self, table: Tensor) -> Tensor:
@@ -62,6 +71,21 @@ class TokenRows:
         if not self.compounds:
             return kept
         return torch.cat([kept, torch.stack([_average(kept, compound) for compound in self.compounds])])
+
+
+def _is_id(token: object, count: int) -> bool:
+    return isinstance(token, int) and not isinstance(token, bool) and 0 <= token < count
+
+
+def _is_weight(weight: object) -> bool:
+    return isinstance(weight, (int, float)) and not isinstance(weight, bool) and math.isfinite(weight)
+
+
+def listed(name: str, values: object) -> tuple[Any, ...]:
+    """The values as a tuple; raises UserError for what is no list. 校验为列表。"""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise UserError(f"{name}: expected a list, got {values!r}")
+    return tuple(values)
 
 
 def _parts(compound: Compound) -> tuple[Sequence[int], Sequence[float]]:

@@ -214,7 +214,7 @@ def head_names(heads: Sequence[str]) -> tuple[str, ...]:
     if isinstance(heads, str):
         raise UserError(f'heads: expected a list of names, such as ("{heads}",); got the text {heads!r}')
     named = tuple("lm" if name == "mlm" else name for name in heads)
-    unknown = sorted(set(named) - set(HEADS))
+    unknown = sorted(str(name) for name in set(named) - set(HEADS))
     if unknown:
         raise UserError(f"heads: expected some of {', '.join(HEADS)}; got {', '.join(unknown)}")
     return named

@@ -400,3 +400,27 @@ def stacked(published: dict[str, Tensor]) -> dict[str, Tensor]:
             layers = [published[name.replace("layers.0.", f"layers.{layer}.")] for layer in (0, 1)]
             found[words.get(word, word)] = torch.stack(layers)
     return found
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"keep_tokens": "abc"}, "keep_tokens: expected a list"),
+        ({"keep_tokens": 5}, "keep_tokens: expected a list"),
+        ({"keep_tokens": [1.5]}, "keep_tokens: ids are whole numbers"),
+        ({"keep_tokens": [True]}, "keep_tokens: ids are whole numbers"),
+        ({"compound_tokens": [5]}, "expected a list of ids"),
+        ({"compound_tokens": [[0, "a"]]}, "ids are whole numbers"),
+        ({"compound_tokens": [([0, 1], [float("nan"), 1])]}, "weights are finite"),
+        ({"compound_tokens": [([0, 1], [1, -1])]}, "whose sum is not 0"),
+        ({"heads": [1]}, "expected some of lm"),
+        ({"changes": {"layers": 10**9}}, "at most 10000 layers"),
+        ({"changes": {"vocab_size": 10**15}}, "weights and config disagree"),
+        ({"changes": {"vocab_size": 10**15}, "strict": False}, "no memory for initial weights"),
+    ],
+    ids=str,
+)
+def test_arguments_that_mean_nothing(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    save(random_model(tiny_config(), dtype=torch.float32), tmp_path)
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, **options)

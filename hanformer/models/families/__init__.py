@@ -41,7 +41,7 @@ def family_of(word: str) -> Family:
     """
     if word in _BY_WORD:
         return _BY_WORD[word]
-    near = get_close_matches(word, _BY_WORD, 1)
+    near = get_close_matches(str(word), _BY_WORD, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise UserError(f"family: unknown name {word!r}; there are {', '.join(_BY_WORD)}{hint}")
 

@@ -73,12 +73,12 @@ def test_a_cut_model_is_saved_as_it_is(saved: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keep", "compounds", "message"),
     [
-        ([0, 23], [], r"keep_tokens: ids lie between 0 and 22, got \[23\]"),
+        ([0, 23], [], r"keep_tokens: ids are whole numbers from 0 to 22, got \[23\]"),
         ([-1], [], r"keep_tokens: .*got \[-1\]"),
         (
             [0, 1],
             [[0], [2]],
-            r"compound_tokens\[1\]: ids lie between 0 and 1 \(after keep_tokens\), got \[2\]",
+            r"compound_tokens\[1\]: ids are whole numbers from 0 to 1 \(after keep_tokens\), got \[2\]",
         ),
         (None, [[]], r"compound_tokens\[0\]: expected ids"),
         (None, [([1, 2], [1.0])], r"compound_tokens\[0\]: expected ids, or ids and as many weights"),
