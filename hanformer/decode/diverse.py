@@ -49,7 +49,7 @@ class DiverseBeam:
             raise UserError(f"expected a strength of at least 0, got {self.strength}")
         if not 1 <= self.results <= self.beams:
             raise UserError(f"expected 1 <= results <= beams, got {self.results} and {self.beams}")
-        self.beam  # noqa: B018, it checks the stopping rule
+        Beam(self.beams, self.results, self.penalty, self.stopping)  # refuses an unknown stopping rule
 
     @property
     def beam(self) -> Beam:

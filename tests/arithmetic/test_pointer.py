@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hanformer.arithmetic.evaluation import evaluate
+from hanformer.arithmetic.expression import evaluate as value_of
+from hanformer.arithmetic.expression import parse
 from hanformer.arithmetic.layouts import Noise
 from hanformer.arithmetic.pointer import (
     PointerTransformer,
@@ -351,7 +353,8 @@ def test_r_drop_takes_part_in_training(tmp_path: Path) -> None:
 def test_a_solver_takes_either_model() -> None:
     layout = make_layout(RECIPE, tiny_data().train)
     for recipe in (RECIPE, replace(RECIPE, pointer=False)):
-        Solver(make_model(recipe, layout), layout, beams=2).solve(tiny_data().train[0].text)
+        solution = Solver(make_model(recipe, layout), layout, beams=2).solve(tiny_data().train[0].text)
+        assert value_of(parse(solution.expression)) == solution.value
 
 
 def test_a_pointer_can_be_put_on_any_transformer_of_the_layout() -> None:

@@ -83,7 +83,6 @@ def test_nothing_is_put_around_a_text() -> None:
 
 
 def test_jieba_finds_words() -> None:
-    pytest.importorskip("jieba")
     assert list(chinese_words("美国的首都是华盛顿")) == ["美国", "的", "首都", "是", "华盛顿"]
     tokenizer = CpmTokenizer(model("cpm"))
     assert tokenizer.encode("首都\n北京").ids.count(tokenizer.line_end_id) == 1

@@ -122,7 +122,6 @@ def test_the_published_words_are_means_of_pieces_of_the_published_vocabulary(dat
 
 
 def test_a_segmenter_is_named_and_saved(tmp_path):
-    pytest.importorskip("rjieba")
     Vocabulary(TOKENS).save(tmp_path / "vocab.txt")
     loaded = wobert.load(tmp_path, convention="bert4keras", cut_by="rjieba")
     text = "今天很好，天气Ab"
@@ -145,21 +144,15 @@ def both(text: str) -> tuple[Iterable[str], Iterable[str]]:
     return list(segmenter("rjieba").cut(text)), list(segmenter("jieba").cut(text))
 
 
-@pytest.fixture
-def installed() -> None:
-    pytest.importorskip("rjieba")
-    pytest.importorskip("jieba")
-
-
 @pytest.mark.parametrize(
     "text", ["", " ", "\r\n\t x", "c++ 3.14% AT&T a-b b站", "𠮷㐀龦豈々〇", "我来到北京清华大学"]
 )
-def test_both_segmenters_give_the_same_words(installed, text):
+def test_both_segmenters_give_the_same_words(text):
     rust, python = both(text)
     assert rust == python and "".join(rust) == text
 
 
-def test_both_segmenters_agree_on_real_texts(installed, data_folder):
+def test_both_segmenters_agree_on_real_texts(data_folder):
     problems = read_json_records(data_folder / "math" / "ape210k" / "valid.ape.json.gz")[:300]
     chats = islice(lines(data_folder / "chitchat" / "lccc" / "LCCC-base_test.json.gz"), 100)
     for text in [*(str(problem["original_text"]) for problem in problems), *chats]:

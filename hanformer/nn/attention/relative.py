@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ from hanformer.config import ModelConfig
 from hanformer.nn.functional.positions import relative_buckets, sinusoidal
 
 
-class RelativePositions(nn.Module):
+class RelativePositions(nn.Module, ABC):
     """What the distance key − query adds to logits, and to the values that a query sees.
 
     相对位置：加在注意力 logits 与（可选）值上的项。
@@ -17,9 +19,9 @@ class RelativePositions(nn.Module):
     Distances are int64 [B or 1, Q, K], in tokens. Source of each kind: its own docstring.
     """
 
+    @abstractmethod
     def logits(self, query: Tensor, distance: Tensor) -> Tensor:
         """Added to the logits of scaled queries [B, H, Q, D]: broadcastable to [B, H, Q, K]."""
-        raise NotImplementedError
 
     def values(self, weights: Tensor, distance: Tensor) -> Tensor | None:
         """Added to the mixed values: [B, H, Q, D] from weights [B, H, Q, K], or None."""

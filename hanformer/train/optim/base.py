@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Portion:
         return [state[name] for state in self.states]
 
 
-class MultiTensor(torch.optim.Optimizer):
+class MultiTensor(torch.optim.Optimizer, ABC):
     """A rule that updates lists of tensors: a subclass says what it keeps and how a portion is updated.
 
     多张量更新规则的基类。
@@ -62,13 +63,13 @@ class MultiTensor(torch.optim.Optimizer):
     def __init__(self, groups: ParameterGroups, learning_rate: float, weight_decay: float) -> None:
         super().__init__(groups, {"lr": learning_rate, "weight_decay": weight_decay, "kind": "matrix"})
 
+    @abstractmethod
     def first_state(self, weight: Tensor) -> dict[str, Tensor]:
         """What is kept of a weight before its first update. 初始状态。"""
-        raise NotImplementedError
 
+    @abstractmethod
     def update(self, portion: Portion, group: dict[str, Any]) -> None:
         """Changes weights and states of the portion in place. 就地更新。"""
-        raise NotImplementedError
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

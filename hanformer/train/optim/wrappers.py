@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +14,7 @@ from hanformer.train.optim.base import OptimizerFactory, check_count, loss_of, p
 Kept = TypeVar("Kept")
 
 
-class Wrapper(torch.optim.Optimizer, Generic[Kept]):
+class Wrapper(torch.optim.Optimizer, ABC, Generic[Kept]):
     """An optimizer that looks before and after each step of another, whose groups and state it shares.
 
     包装器：在内层优化器的每一步前后做处理，共享其参数组与状态。
@@ -26,13 +27,13 @@ class Wrapper(torch.optim.Optimizer, Generic[Kept]):
         self.inner = inner
         self._share()
 
+    @abstractmethod
     def before(self) -> Kept:
         """What must be known of the weights before the step. 更新前的记录。"""
-        raise NotImplementedError
 
+    @abstractmethod
     def after(self, kept: Kept) -> None:
         """Changes what the inner step left. 更新后的处理。"""
-        raise NotImplementedError
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
