@@ -3,9 +3,10 @@
     python -m benchmarks.loading
 
 The same tensors are read as safetensors and as a TensorFlow bundle, with and without its checksums, and each is summed
-so that no page stays on the disk. The files are warm. Peak memory is that of a fresh process for each side, mapped
-pages included, above what it took before the first tensor, in units of the weights. The files (0.8 GB) lie in the
-folder for temporary files, and are removed.
+so that no page stays on the disk. "model" is `hanformer.load`, from our own format and from a TensorFlow checkpoint,
+whose kernels lie transposed. The files are warm. Peak memory is that of a fresh process for each side, mapped pages
+included, above what it took before the first tensor, in units of the weights. The files (1.2 GB) lie in the folder
+for temporary files, and are removed.
 """
 
 from __future__ import annotations
@@ -25,39 +26,22 @@ from torch import Tensor
 
 from benchmarks import runner
 from benchmarks.measure import Case, Difference, Side
+from hanformer import models
+from hanformer.config import ModelConfig
 from hanformer.errors import UserError
-from hanformer.weights.source import open_source, write_bundle, write_safetensors
+from hanformer.weights.source import open_source, write_bundle
 
-WIDTH, INNER = 768, 3072
-SAFETENSORS, BUNDLE = "model.safetensors", "bert_model.ckpt"
-
-
-def shapes(layers: int) -> dict[str, tuple[int, ...]]:
-    """The parameters of a Chinese BERT-base. 中文 BERT-base 的参数形状。"""
-    found: dict[str, tuple[int, ...]] = {
-        "embeddings/word_embeddings": (21128, WIDTH),
-        "embeddings/position_embeddings": (512, WIDTH),
-        "embeddings/token_type_embeddings": (2, WIDTH),
-    }
-    for layer in range(layers):
-        for name, rows, columns in (
-            ("attention/self/query", WIDTH, WIDTH),
-            ("attention/self/key", WIDTH, WIDTH),
-            ("attention/self/value", WIDTH, WIDTH),
-            ("attention/output/dense", WIDTH, WIDTH),
-            ("intermediate/dense", WIDTH, INNER),
-            ("output/dense", INNER, WIDTH),
-        ):
-            found[f"encoder/layer_{layer}/{name}/kernel"] = (rows, columns)
-            found[f"encoder/layer_{layer}/{name}/bias"] = (columns,)
-    return found
+HEADS = ("lm", "pool", "nsp")
+SAFETENSORS, BUNDLE, TENSORFLOW = "model.safetensors", "same_names.ckpt", "tensorflow"
 
 
 def prepare(folder: Path, layers: int, seed: int) -> int:
-    """Writes the set in both formats; returns its size in bytes. 写出两种格式的权重。"""
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {name: torch.randn(shape, generator=generator) for name, shape in shapes(layers).items()}
-    write_safetensors(folder / SAFETENSORS, tensors)
+    """Writes a BERT-base of random weights in all formats; returns its size in bytes. 以各种格式写出随机权重。"""
+    torch.manual_seed(seed)
+    model = models.build(ModelConfig(21128, layers=layers, family="bert"), HEADS)
+    tensors = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    models.save(model, folder)
+    models.save(model, folder / TENSORFLOW, format="tensorflow")
     write_bundle(folder / BUNDLE, tensors)
     return sum(tensor.nbytes for tensor in tensors.values())
 
@@ -66,6 +50,12 @@ def ours(path: Path, checksums: bool) -> dict[str, Tensor]:
     """All tensors by hanformer.weights. 我方读取。"""
     source = open_source(path, checksums=checksums)
     return {name: source.read(name) for name in source.names()}
+
+
+def model(path: Path, checksums: bool) -> dict[str, Tensor]:
+    """The parameters of a model by hanformer.load. 由 hanformer.load 得到的模型参数。"""
+    opened = models.load(path, heads=HEADS, checksums=checksums)
+    return dict(opened.state_dict())
 
 
 Load = Callable[[], Mapping[str, Tensor]]
@@ -77,6 +67,9 @@ def loads(folder: Path) -> dict[str, Load]:
         "safetensors": partial(ours, folder / SAFETENSORS, True),
         "bundle": partial(ours, folder / BUNDLE, False),
         "bundle with checksums": partial(ours, folder / BUNDLE, True),
+        "model": partial(model, folder / SAFETENSORS, True),
+        "model from TensorFlow": partial(model, folder / TENSORFLOW, False),
+        "model from TensorFlow with checksums": partial(model, folder / TENSORFLOW, True),
         "load_file": partial(load_file, folder / SAFETENSORS),
     }
 
@@ -98,7 +91,7 @@ def check(first: Load, second: Load) -> str:
 
 
 def cases(chosen: argparse.Namespace) -> Iterator[Case]:
-    """Each of our readers beside load_file. 全部案例。"""
+    """Each of our readers, and of our models, beside load_file. 全部案例。"""
     megabytes = prepare(chosen.folder, chosen.layers, chosen.seed) / 1e6
     contenders = loads(chosen.folder)
     peer = contenders.pop("load_file")

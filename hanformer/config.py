@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from hanformer.errors import UserError
+from hanformer.mechanisms import Mechanism, Softmax
 from hanformer.nn.functional.activations import ACTIVATIONS
 
 APPLICATIONS = ("encoder", "lm", "unilm")
-POSITIONS = ("learned", "sinusoidal", "rotary", "relative_sinusoidal", "relative_buckets", "none")
+POSITIONS = (
+    "learned",
+    "sinusoidal",
+    "rotary",
+    "rotary_halves",
+    "relative_sinusoidal",
+    "relative_buckets",
+    "alibi",
+    "none",
+)
 NORM_PLACES = ("post", "pre", "feedforward")
 NORMS = ("layer", "rms", "rms_plain")
 EMBEDDING_NORMS = ("before_dropout", "after_dropout", "none")
@@ -108,15 +118,16 @@ class ModelConfig:
     of query heads share keys and values.
     `application` sets who sees whom: encoder (all), lm (the left), unilm (segment 0 all, segment 1 the left).
     `position`: learned and sinusoidal are added to embeddings (sinusoidal multiplies what was learned by
-    √`embedding_size` first, as Vaswani et al. do), rotary turns queries and keys by `rotary_base`,
-    relative_sinusoidal adds a fixed table clipped at `relative_distance` to keys and values (NEZHA),
-    relative_buckets adds a learned bias (T5). `hierarchical_positions` is α of the extended table
-    (kexue.fm/archives/7947).
+    √`embedding_size` first, as Vaswani et al. do), rotary turns neighbouring channels of queries and keys by
+    `rotary_base` (rotary_halves: channels half a head apart), relative_sinusoidal adds a fixed table clipped at
+    `relative_distance` to keys and values (NEZHA), relative_buckets a learned bias (T5), alibi a slope of the
+    distance for each head. `hierarchical_positions` is α of the extended table (kexue.fm/archives/7947).
     `norm`: layer, rms (a gain, no mean, no bias), rms_plain (no gain either). `norm_place`: post (x ← N(x + f(x))),
     pre (x ← x + f(N(x))), feedforward (GPT2-ML: norms before and after the feed-forward layer only).
     `biases`: in all linear layers, in query, key and value alone, or nowhere. `feedforward`: plain, or gated
-    (act(xU) ⊙ xV). `scale_attention` divides logits by the root of the key size; `residual_attention` adds the
-    logits of the layer below (RealFormer). `condition_size` makes every norm conditional (kexue.fm/archives/7124).
+    (act(xU) ⊙ xV). `attention` is the mechanism: a record of `hanformer.mechanisms`, or its name.
+    `scale_attention` divides logits by the root of the key size; `residual_attention` adds the logits of the layer
+    below (RealFormer). `condition_size` makes every norm conditional (kexue.fm/archives/7124).
     `lm_head`: transform (BERT's), tied (the token table), mapped (a bias-free map to the embedding's width, then
     the table), untied (its own table); `scale_lm` divides hidden states by √`hidden_size` first.
     `activation` is exact: gelu is the erf form, gelu_tanh and gelu_sigmoid its approximations.
@@ -151,6 +162,7 @@ class ModelConfig:
     relative_buckets: int = 32
     relative_distance: int = 128
     hierarchical_positions: float | None = None
+    attention: Mechanism = field(default_factory=Softmax)
     scale_attention: bool = True
     residual_attention: bool = False
     share_layers: bool = False
@@ -170,6 +182,8 @@ class ModelConfig:
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.attention, Mechanism):
+            object.__setattr__(self, "attention", _mechanism(self.attention))
         self._check_sizes()
         self._check_words()
 
@@ -299,6 +313,7 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON. 转为普通字典。"""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        values["attention"] = self.attention.to_dict()
         values["extra"] = dict(self.extra)
         return values
 
@@ -312,6 +327,14 @@ class ModelConfig:
             if name not in known:
                 raise UserError(f"config: unknown field {name!r}; the fields are {', '.join(sorted(known))}")
         return replace(self, **changes)
+
+
+def _mechanism(given: Any) -> Mechanism:
+    try:
+        chosen: Mechanism = Mechanism.from_dict(given)
+    except UserError as error:
+        raise UserError(f"config: attention: {error}") from None
+    return chosen
 
 
 def _in_our_words(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ PACKAGE = Path(hanformer.__file__).parent
 FLOORS: dict[str, int] = {
     # 1 ground
     "errors": 1,
+    "records": 1,
+    "mechanisms": 1,
     "config": 1,
     "runtime": 1,
     "nn.functional": 1,
@@ -44,6 +46,7 @@ FLOORS: dict[str, int] = {
     "reading": 6,
     "latent": 6,
     "lab": 6,
+    "parsing": 6,
     "tasks": 6,
     # 7 faces
     "cli": 7,

@@ -16,6 +16,12 @@ DOCUMENTS = [
     "docs/architecture.md",
     "docs/arithmetic.md",
     "docs/models.md",
+    "docs/decoding_theory.md",
+    "docs/generation.md",
+    "docs/training.md",
+    "docs/on_lstm.md",
+    "docs/attention.md",
+    "docs/lab.md",
 ]
 PATH = re.compile(r"[\w.]*[\w/]*(/|\.(py|md))")
 NAME = re.compile(r"(\w+\.)*([A-Za-z_]\w+)(\(.*\))?( -> .*)?")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hanformer.arithmetic.answers import parse_answer
 from hanformer.arithmetic.cleaning import is_right
 from hanformer.arithmetic.records import Problem
-from hanformer.arithmetic.solver import Solution, Solver
+from hanformer.arithmetic.solver import Solution, Solving
 from hanformer.errors import UserError
 
 
@@ -54,7 +54,7 @@ class Evaluation:
         return {kind: Score(sum(rights), len(rights)) for kind, rights in kinds.items()}
 
 
-def evaluate(solver: Solver, problems: Sequence[Problem]) -> Evaluation:
+def evaluate(solver: Solving, problems: Sequence[Problem]) -> Evaluation:
     """Solves the problems and compares values: right = equal to 6 decimals, or to a relative 1e-4.
 
     解题并比较答案：六位小数相等或相对误差不超过 1e-4 即为正确。

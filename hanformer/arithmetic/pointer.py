@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from hanformer.arithmetic.slot_layout import SlotLayout
 from hanformer.data.sequences import SequenceBatch
 from hanformer.models import Transformer
-from hanformer.nn.attention.cache import KeyValueCache
+from hanformer.nn.attention.state import DecodingState
 from hanformer.nn.functional.packing import Layout
+from hanformer.train.parts import load_part
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +87,7 @@ class PointerState:
     those that no row needs any more are kept.
     """
 
-    def __init__(self, cache: KeyValueCache, keys: SlotKeys) -> None:
+    def __init__(self, cache: DecodingState, keys: SlotKeys) -> None:
         self.cache, self.keys = cache, keys
         self.prompt_of_row = torch.arange(cache.rows, device=keys.present.device)
 
@@ -182,3 +184,16 @@ def slot_ids(layout: SlotLayout) -> tuple[int, ...]:
     reading = layout.read("，".join(["1"] * layout.options.slots))
     operands = {token for operand in reading.operands.sequences for token in operand}
     return tuple(token for token in reading.source if token in operands)
+
+
+def load_pointer(transformer: Transformer, layout: SlotLayout, folder: Path) -> PointerTransformer:
+    """A Transformer opened from a folder, with the pointer that lies beside it, ready for inference.
+
+    读取指针权重并与模型组合。
+
+    Device and format of numbers are the Transformer's. Raises UserError for a missing, broken or foreign file.
+    """
+    pointer = SlotPointer(transformer.config.hidden_size, slot_ids(layout))
+    load_part(pointer, "pointer", folder)
+    weight = transformer.embeddings.token.weight
+    return PointerTransformer(transformer, pointer.to(weight.device, weight.dtype)).eval()

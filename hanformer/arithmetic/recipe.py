@@ -3,44 +3,24 @@
 from __future__ import annotations
 
 import math
-import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from fractions import Fraction
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import tomli_w
 
 from hanformer.arithmetic.layouts import Noise
 from hanformer.arithmetic.raw_layout import RawOptions
 from hanformer.arithmetic.slot_layout import SlotOptions
 from hanformer.errors import UserError
+from hanformer.records import assign
 from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions
-from hanformer.weights.atomic import write_text
+from hanformer.train.runs import read_description
+from hanformer.train.sizes import Sizes
 
-RUN_FILE = "run.toml"
-RUN_VERSION = 2
-READABLE_VERSIONS = (1, 2)
 #: What a run did before these choices were in its recipe.
 _BEFORE = {"pointer": False, "r_drop": 0.0}
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """The shape of the Transformer that is trained from scratch. 从头训练的模型尺寸。"""
-
-    hidden_size: int = 192
-    layers: int = 3
-    attention_heads: int = 6
-    intermediate_size: int = 768
-    norm_place: str = "pre"
-    position: str = "rotary"
-    activation: str = "relu"
-    dropout: float = 0.1
-    attention_dropout: float = 0.0
-    initial_deviation: float = 0.05
+_SIZES_BEFORE = {"attention": {"name": "softmax"}}
 
 
 @dataclass(frozen=True)
@@ -89,60 +69,7 @@ class Recipe:
 
         Raises UserError for an unknown name or a value of another type.
         """
-        recipe = self
-        for name, text in assignments.items():
-            recipe = _assign(recipe, name, name.split("."), text)
-        return recipe
-
-
-def _assign(record: Any, name: str, path: list[str], text: str) -> Any:
-    if not is_dataclass(record) or isinstance(record, type):
-        raise UserError(
-            f"--set {name}: {path[0]!r} stands inside a plain value; leave out the last part of the name"
-        )
-    known = {entry.name: str(entry.type) for entry in fields(record)}
-    if path[0] not in known:
-        raise UserError(f"--set {name}: unknown name {path[0]!r}; there are {', '.join(sorted(known))}")
-    current = getattr(record, path[0])
-    if len(path) > 1:
-        return replace(record, **{path[0]: _assign(current, name, path[1:], text)})
-    if is_dataclass(current):
-        raise UserError(
-            f"--set {name}: is a group; set one of {', '.join(e.name for e in fields(current))} in it"
-        )
-    return replace(record, **{path[0]: _read(name, text, current, known[path[0]])})
-
-
-def _read(name: str, text: str, current: Any, kind: str) -> Any:
-    """The text as a value of the field's kind, which is its annotation."""
-    try:
-        if text.lower() == "none" and "None" in kind:
-            return None
-        if kind.startswith("bool"):
-            return {"true": True, "false": False}[text.lower()]
-        if kind.startswith("tuple"):
-            return _read_tuple(text.split(","), current, kind)
-        if kind.startswith("str"):
-            return text
-        value = int(text) if kind.startswith("int") else float(text)
-        if not math.isfinite(value):
-            raise ValueError
-        return value
-    except (KeyError, ValueError, ZeroDivisionError):
-        raise UserError(f"--set {name}: expected {kind} like {current!r}, got {text!r}") from None
-
-
-def _read_tuple(parts: list[str], current: tuple[Any, ...], kind: str) -> tuple[Any, ...]:
-    """Parts of one type; a tuple of fixed length keeps it."""
-    if "..." not in kind and len(parts) != len(current):
-        raise ValueError
-    inner = next((read for word, read in _PART_READERS.items() if f"[{word}" in kind), None)
-    if inner is None:
-        raise ValueError
-    return tuple(inner(part.strip()) for part in parts)
-
-
-_PART_READERS: dict[str, Callable[[str], Any]] = {"Fraction": Fraction, "float": float, "str": str}
+        return assign(self, assignments)
 
 
 #: What both presets share: checkpoints are chosen by validation accuracy, weights are averaged.
@@ -172,57 +99,15 @@ DEFAULT = Recipe(train=_TRAIN)
 RECIPES = {"demo": DEMO, "default": DEFAULT}
 
 
-@dataclass(frozen=True)
-class RunDescription:
-    """What run.toml says: the task, where the data came from, the recipe, and the machine.
-
-    run.toml 的内容：任务、数据来源、配方与机器。
-    """
-
-    data: str
-    recipe: Recipe
-    task: str = "arithmetic"
-    version: int = RUN_VERSION
-    machine: Mapping[str, Any] = field(default_factory=dict)
-    counts: Mapping[str, int] = field(default_factory=dict)
-
-
-def write_description(folder: Path, description: RunDescription) -> None:
-    """Writes run.toml. 写入 run.toml。"""
-    write_text(folder / RUN_FILE, tomli_w.dumps(plain(asdict(description))))
-
-
-def read_description(folder: Path) -> dict[str, Any]:
+def description_of(folder: Path) -> dict[str, Any]:
     """The values of run.toml, with what older versions left unsaid.
 
     读取 run.toml；旧版本未写明的选项按当时的做法补上。
 
     Raises UserError where it is missing, broken or of another version.
     """
-    path = folder / RUN_FILE
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder}: not a run folder ({RUN_FILE} is missing); train one with `hanformer train`"
-        ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); the run folder is incomplete") from None
-    if values.get("version") not in READABLE_VERSIONS:
-        raise UserError(
-            f"{path}: expected a run of version {' or '.join(map(str, READABLE_VERSIONS))}, "
-            f"got {values.get('version')}; use the version of Hanformer that wrote it, or train again"
-        )
-    recipe = values.get("recipe", {})
-    if not isinstance(recipe, dict):
-        raise UserError(f"{path}: expected a table named recipe, got {recipe!r}; the run folder is broken")
-    return {**values, "recipe": {**_BEFORE, **recipe}}
-
-
-def plain(value: Any) -> Any:
-    """Values that TOML can write: fractions as text, None left out. 转为 TOML 可写的值。"""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items() if item is not None}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, (Fraction, Path)) else value
+    values = read_description(folder)
+    recipe = {**_BEFORE, **values["recipe"]}
+    if isinstance(sizes := recipe.get("sizes"), dict):
+        recipe["sizes"] = {**_SIZES_BEFORE, **sizes}
+    return {**values, "recipe": recipe}

@@ -10,9 +10,9 @@ from html import escape
 from pathlib import Path
 
 from hanformer.arithmetic.evaluation import Evaluation, Judged, Score
-from hanformer.arithmetic.recipe import read_description
 from hanformer.errors import UserError
 from hanformer.train.history import History
+from hanformer.train.runs import read_description
 from hanformer.weights.atomic import write_text
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -44,6 +45,15 @@ class Solution:
     probability: float
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A value that a model gives a problem, with its most probable expression. 候选答案及其概率。"""
+
+    expression: Expression
+    value: Fraction
+    probability: float
+
+
 class Model(Protocol):
     """What solving asks of a model; its state is its own affair. 解题所需的模型接口。"""
 
@@ -57,7 +67,50 @@ class Model(Protocol):
         """Logits [R, T, V] after appending tokens [R, T] (`decode.protocols.Step`)."""
 
 
-class Solver:
+class Solving(ABC):
+    """Whatever gives candidates solves problems, one or many. 由候选答案求解的共同部分。"""
+
+    @abstractmethod
+    def read(self, text: str) -> Reading:
+        """The problem as the models read it; raises UserError where it cannot be read."""
+
+    @abstractmethod
+    def candidates_of(self, texts: Sequence[str], readings: Sequence[Reading]) -> list[list[Candidate]]:
+        """The values of problems that were read before."""
+
+    def solve(self, text: str) -> Solution:
+        """The solution of one problem; raises UserError where there is none. 解一道题。"""
+        solution = self.solve_all([text])[0]
+        if isinstance(solution, UserError):
+            raise solution
+        return solution
+
+    def solve_all(self, texts: Sequence[str]) -> list[Solution | UserError]:
+        """The solutions of many problems, in their order; a problem that cannot be read gives its error.
+
+        批量解题；读不懂的题返回相应的错误。
+        """
+        results: list[Solution | UserError] = [UserError("not solved")] * len(texts)
+        readable: list[tuple[int, Reading]] = []
+        for index, text in enumerate(texts):
+            try:
+                readable.append((index, self.read(text)))
+            except UserError as error:
+                results[index] = error
+        found = self.candidates_of(
+            [texts[index] for index, _ in readable], [reading for _, reading in readable]
+        )
+        for (index, reading), candidates in zip(readable, found, strict=True):
+            solution = decide(texts[index], reading, candidates)
+            results[index] = _unsolved() if solution is None else solution
+        return results
+
+
+def _unsolved() -> UserError:
+    return UserError("the model found no expression with a value for this problem")
+
+
+class Solver(Solving):
     """A trained model with its layout: solves many problems at once.
 
     训练好的模型及其布局；可批量解题。
@@ -80,41 +133,25 @@ class Solver:
         self.model, self.layout = model.eval(), layout
         self.beams, self.vote, self.batch_tokens = beams, vote, batch_tokens
 
-    def solve(self, text: str) -> Solution:
-        """The solution of one problem; raises UserError where there is none. 解一道题。"""
-        solution = self.solve_readings([text], [self.layout.read(text)])[0]
-        if solution is None:
-            raise UserError("the model found no expression with a value for this problem")
-        return solution
+    def read(self, text: str) -> Reading:
+        """The problem in this solver's layout; raises UserError where it cannot be read."""
+        return self.layout.read(text)
 
-    def solve_all(self, texts: Sequence[str]) -> list[Solution | UserError]:
-        """The solutions of many problems, in their order; a problem that cannot be read gives its error.
+    def candidates_of(self, texts: Sequence[str], readings: Sequence[Reading]) -> list[list[Candidate]]:
+        """`candidates`: the readings say all."""
+        return self.candidates(readings)
 
-        批量解题；读不懂的题返回相应的错误。
+    def candidates(self, readings: Sequence[Reading]) -> list[list[Candidate]]:
+        """The values that beams give to problems that were read before, most probable first; perhaps none.
+
+        各题的候选答案（按概率排序）。
         """
-        results: list[Solution | UserError] = [UserError("not solved")] * len(texts)
-        readable: list[tuple[int, Reading]] = []
-        for index, text in enumerate(texts):
-            try:
-                readable.append((index, self.layout.read(text)))
-            except UserError as error:
-                results[index] = error
-        solutions = self.solve_readings(
-            [texts[index] for index, _ in readable], [reading for _, reading in readable]
-        )
-        missing = UserError("the model found no expression with a value for this problem")
-        for (index, _), solution in zip(readable, solutions, strict=True):
-            results[index] = missing if solution is None else solution
-        return results
-
-    def solve_readings(self, texts: Sequence[str], readings: Sequence[Reading]) -> list[Solution | None]:
-        """`solve_all` for problems that were read before."""
-        solutions: list[Solution | None] = [None] * len(texts)
+        found: list[list[Candidate]] = [[] for _ in readings]
         for batch in self._batches(readings):
             hypotheses = self._decode([readings[index] for index in batch])
-            for index, found in zip(batch, hypotheses, strict=True):
-                solutions[index] = self._choose(texts[index], readings[index], found)
-        return solutions
+            for index, written in zip(batch, hypotheses, strict=True):
+                found[index] = self._values(readings[index], written)
+        return found
 
     def _batches(self, readings: Sequence[Reading]) -> Iterator[list[int]]:
         """Problems of similar length together, at most `batch_tokens` tokens of beams a batch."""
@@ -148,33 +185,15 @@ class Solver:
             constraint=constraint,
         )
 
-    def _choose(self, text: str, reading: Reading, hypotheses: Sequence[Hypothesis]) -> Solution | None:
-        """The value with the most probability, written as its most probable expression."""
-        candidates: dict[Fraction, tuple[Expression, float]] = {}
-        total = 0.0
+    def _values(self, reading: Reading, hypotheses: Sequence[Hypothesis]) -> list[Candidate]:
+        """Each value once, with the probability of all that gives it, written as its most probable expression."""
+        written: list[Candidate] = []
         for hypothesis in sorted(hypotheses, key=lambda found: -found.score):
             found = self._evaluated(hypothesis, reading)
-            if found is None:
-                continue
-            expression, value = found
-            probability = math.exp(hypothesis.score)
-            total += probability
-            if value not in candidates:
-                candidates[value] = (expression, probability)
-            elif self.vote:
-                first, before = candidates[value]
-                candidates[value] = (first, before + probability)
-        if not candidates:
-            return None
-        value, (expression, probability) = max(candidates.items(), key=lambda item: item[1][1])
-        named = fill_slots(expression, [number.value for number in reading.numbers])
-        return Solution(
-            text,
-            to_infix(named),
-            value,
-            format_answer(value, text, named, reading.numbers),
-            probability / max(total, 1e-300),
-        )
+            if found is not None:
+                expression = fill_slots(found[0], [number.value for number in reading.numbers])
+                written.append(Candidate(expression, found[1], math.exp(hypothesis.score)))
+        return merged(written, self.vote)
 
     def _evaluated(self, hypothesis: Hypothesis, reading: Reading) -> tuple[Expression, Fraction] | None:
         if not hypothesis.finished:
@@ -184,6 +203,32 @@ class Solver:
             return expression, evaluate(expression, [number.value for number in reading.numbers])
         except ExpressionError:
             return None
+
+
+def merged(candidates: Sequence[Candidate], vote: bool = True) -> list[Candidate]:
+    """Candidates of one value as one, most probable first; with `vote` their probabilities add up.
+
+    合并取值相同的候选。
+    """
+    values: dict[Fraction, Candidate] = {}
+    for candidate in sorted(candidates, key=lambda found: -found.probability):
+        first = values.get(candidate.value)
+        if first is None:
+            values[candidate.value] = candidate
+        elif vote:
+            values[candidate.value] = replace(first, probability=first.probability + candidate.probability)
+    return sorted(values.values(), key=lambda found: -found.probability)
+
+
+def decide(text: str, reading: Reading, candidates: Sequence[Candidate]) -> Solution | None:
+    """The solution that the most probable candidate is; None where there is no candidate. 取概率最高的候选。"""
+    if not candidates:
+        return None
+    best = max(candidates, key=lambda found: found.probability)
+    total = sum(candidate.probability for candidate in candidates)
+    answer = format_answer(best.value, text, best.expression, reading.numbers)
+    share = best.probability / max(total, 1e-300)
+    return Solution(text, to_infix(best.expression), best.value, answer, share)
 
 
 def fill_slots(expression: Expression, values: Sequence[Fraction]) -> Expression:
@@ -196,3 +241,49 @@ def fill_slots(expression: Expression, values: Sequence[Fraction]) -> Expression
         left, right = fill_slots(expression.left, values), fill_slots(expression.right, values)
         return Operation(expression.operator, left, right)
     return expression
+
+
+class Committee(Solving):
+    """Several trained models that vote: the probabilities of a value are averaged over them.
+
+    多个模型投票：对各答案的概率取平均。
+
+    p(v) = Σ_m p_m(v) / M, with p_m(v) the probability of the beams of member m whose value is v. Members may differ in
+    layout, target order, sizes and seed; a member that cannot read a problem has no vote on it.
+    Raises UserError for no members.
+    """
+
+    def __init__(self, members: Sequence[Solver]) -> None:
+        if not members:
+            raise UserError("a committee needs at least one solver")
+        self.members = tuple(members)
+
+    @property
+    def beams(self) -> int:
+        """The width of the members' beams."""
+        return self.members[0].beams
+
+    def read(self, text: str) -> Reading:
+        """The problem as the first member reads it."""
+        return self.members[0].read(text)
+
+    def candidates_of(self, texts: Sequence[str], readings: Sequence[Reading]) -> list[list[Candidate]]:
+        """What the members find, averaged."""
+        found: list[list[Candidate]] = [[] for _ in texts]
+        for member in self.members:
+            known = [(index, _read_or_none(member, text)) for index, text in enumerate(texts)]
+            mine = [(index, reading) for index, reading in known if reading is not None]
+            for (index, _), candidates in zip(mine, member.candidates([r for _, r in mine]), strict=True):
+                found[index] += candidates
+        return [merged([_shared(each, len(self.members)) for each in candidates]) for candidates in found]
+
+
+def _read_or_none(member: Solver, text: str) -> Reading | None:
+    try:
+        return member.read(text)
+    except UserError:
+        return None
+
+
+def _shared(candidate: Candidate, members: int) -> Candidate:
+    return replace(candidate, probability=candidate.probability / members)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -15,38 +14,27 @@ from torch import nn
 from hanformer.arithmetic.data_sets import GENERATED, DataSet
 from hanformer.arithmetic.evaluation import evaluate
 from hanformer.arithmetic.layouts import LAYOUT_FILE, Noise, ProblemLayout, Reading
-from hanformer.arithmetic.pointer import PointerTransformer, add_pointer, pointed_logits
-from hanformer.arithmetic.pointer_store import PointerRun, load_pointer
+from hanformer.arithmetic.pointer import PointerTransformer, add_pointer, load_pointer, pointed_logits
 from hanformer.arithmetic.raw_layout import RawLayout
-from hanformer.arithmetic.recipe import (
-    RUN_FILE,
-    Recipe,
-    RunDescription,
-    plain,
-    read_description,
-    write_description,
-)
+from hanformer.arithmetic.recipe import Recipe, description_of
 from hanformer.arithmetic.records import Problem
 from hanformer.arithmetic.slot_layout import SlotLayout
 from hanformer.arithmetic.solver import LONGEST_TARGET, Solver
-from hanformer.config import ModelConfig
 from hanformer.data.batches import TokenBudgetBatches
 from hanformer.data.sequences import Pair, SequenceBatch, join_pairs
 from hanformer.errors import UserError
 from hanformer.models import Transformer, build, load, write_config
-from hanformer.runtime import describe_machine, inference_dtype, seed_everything
+from hanformer.runtime import inference_dtype
 from hanformer.text.wordpiece import WordPieceTokenizer
-from hanformer.train.history import HISTORY_FILE, History
+from hanformer.train.history import History
 from hanformer.train.objective import Objective
-from hanformer.train.optimizer import rule_named
-from hanformer.train.options import FREE_ON_RESUME
 from hanformer.train.progress import Reporter
-from hanformer.train.r_drop import r_drop
+from hanformer.train.running import Prepared, train_run
+from hanformer.train.runs import RUN_FILE, open_run, read_description, remove_run, run_of
 from hanformer.train.sequence import predict_targets, target_logits
-from hanformer.train.trainer import Trainer
-from hanformer.weights.atomic import recover_folder
+from hanformer.train.tricks.r_drop import r_drop
 
-BEST = "best"
+TASK = "arithmetic"
 
 
 @dataclass(frozen=True)
@@ -123,8 +111,7 @@ def make_model(
     """
     if start_from is not None:
         return load(start_from, application="unilm", heads=("lm",))
-    sizes = asdict(recipe.sizes)
-    config = ModelConfig(vocab_size=layout.vocabulary_size, application="unilm", max_positions=1536, **sizes)
+    config = recipe.sizes.config(layout.vocabulary_size, "unilm", max_positions=1536)
     model = build(config, heads=("lm",))
     return add_pointer(model, layout) if recipe.pointer and isinstance(layout, SlotLayout) else model
 
@@ -146,83 +133,58 @@ def train(
     The folder then holds run.toml, history.jsonl, best/ (a model folder) and last/ (the state to resume from).
     Raises UserError for unusable data, a folder that already holds a run, and whatever cannot be written.
     """
-    folder = Path(run_folder)
     origin = None if start_from is None else Path(start_from)
-    _check_folder(folder, recipe, data, resume)
-    seed_everything(recipe.train.seed)
-    layout = load_layout(folder) if resume else make_layout(recipe, data.train, origin)
+
+    def prepare(run: Path | None) -> Prepared[SequenceBatch]:
+        layout = make_layout(recipe, data.train, origin) if run is None else load_layout(run)
+        return _prepared(recipe, data, layout, make_model(recipe, layout, origin))
+
+    return train_run(
+        run_folder,
+        TASK,
+        data.source,
+        recipe,
+        prepare,
+        device=device,
+        reporter=reporter,
+        resume=resume,
+        saved=description_of,
+    )
+
+
+def _prepared(
+    recipe: Recipe, data: DataSet, layout: ProblemLayout, model: Transformer | PointerTransformer
+) -> Prepared[SequenceBatch]:
     examples = prepare(layout, data.train)
     if not examples:
         raise UserError(f"{data.source}: no training problem can be expressed in the {recipe.layout} layout")
-    model = make_model(recipe, layout, origin).to(device or torch.device("cpu"))
     source = TokenBudgetBatches(
         [example.pair.length for example in examples],
         recipe.token_budget,
         _Collate(layout, examples, recipe.noise),
         seed=recipe.train.seed,
     )
-    trainer: Trainer[SequenceBatch] = Trainer(
+    stack = model.transformer if isinstance(model, PointerTransformer) else model
+    return Prepared(
         model,
         _objective(recipe, model),
         source,
-        recipe.train,
-        validate=_validation(layout, data.valid) if data.valid else None,
-        run_folder=folder,
-        reporter=reporter,
-        size_of=lambda batch: batch.layout.total,
-        optimizer=rule_named(recipe.optimizer),
-        accompany=_accompany(model, layout),
+        lambda batch: batch.layout.total,
+        layout.save,
+        lambda folder: write_config(stack, folder),
+        _validation(layout, data.valid) if data.valid else None,
+        {
+            "training_problems": len(examples),
+            "inexpressible": len(data.train) - len(examples),
+            "validation_problems": len(data.valid),
+            "dropped_by_cleaning": data.dropped,
+        },
     )
-    if isinstance(model, PointerTransformer):
-        trainer.run = PointerRun(folder, _accompany(model, layout))
-    if not resume:
-        layout.save(folder)
-        write_description(folder, _describe(recipe, data, len(examples), model))
-    return trainer.fit(resume=resume)
-
-
-def _check_folder(folder: Path, recipe: Recipe, data: DataSet, resume: bool) -> None:
-    """Refuses to write over a run, and to go on with one by another recipe or other data."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: expected a folder for the run, this is a file; choose another place")
-    if not resume:
-        if (folder / RUN_FILE).exists() or (folder / BEST).exists():
-            raise UserError(f"{folder} already holds a run: resume it (--resume), or choose another folder")
-        return
-    differing = _differences(
-        "", read_description(folder), plain({"data": data.source, "recipe": asdict(recipe)})
-    )
-    if differing:
-        raise UserError(
-            f"{folder}: the run was started with other choices ({'; '.join(differing[:3])}); "
-            "resume with the same, or start in another folder"
-        )
-
-
-def _differences(name: str, saved: object, wanted: object) -> list[str]:
-    """Choices that differ, but for those that may differ when a run goes on."""
-    if isinstance(wanted, Mapping) and isinstance(saved, Mapping):
-        inner = [key for key in wanted if f"{name}{key}" not in _FREE]
-        return [line for key in inner for line in _differences(f"{name}{key}.", saved.get(key), wanted[key])]
-    return [] if saved == wanted else [f"{name.rstrip('.')} {saved} there, {wanted} now"]
-
-
-_FREE = {f"recipe.train.{name}" for name in FREE_ON_RESUME}
 
 
 def _objective(recipe: Recipe, model: Transformer | PointerTransformer) -> Objective[SequenceBatch]:
     logits_of = pointed_logits if isinstance(model, PointerTransformer) else target_logits
     return r_drop(predict_targets(recipe.label_smoothing, logits_of), recipe.r_drop)
-
-
-def _accompany(model: Transformer | PointerTransformer, layout: ProblemLayout) -> Callable[[Path], None]:
-    stack = model.transformer if isinstance(model, PointerTransformer) else model
-
-    def accompany(folder: Path) -> None:
-        write_config(stack, folder)
-        layout.save(folder)
-
-    return accompany
 
 
 def _validation(
@@ -233,17 +195,6 @@ def _validation(
         return {"accuracy": evaluate(Solver(model, layout, beams=1), problems).score.accuracy}
 
     return validate
-
-
-def _describe(recipe: Recipe, data: DataSet, examples: int, model: nn.Module) -> RunDescription:
-    counts = {
-        "training_problems": examples,
-        "inexpressible": len(data.train) - examples,
-        "validation_problems": len(data.valid),
-        "dropped_by_cleaning": data.dropped,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-    }
-    return RunDescription(data.source, recipe, machine=asdict(describe_machine()), counts=counts)
 
 
 def load_layout(folder: Path) -> ProblemLayout:
@@ -281,16 +232,7 @@ def discard_run(folder: Path) -> None:
         raise UserError(
             f"{folder}: holds a run on other data, which is not replaced; choose another place with --out"
         )
-    for name in ("best", "last"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (RUN_FILE, HISTORY_FILE, LAYOUT_FILE, "tokenizer.json", "report.html"):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _run_of(folder: Path) -> Path:
-    """The run folder, also where its best/ was named."""
-    is_best = folder.name == BEST and not (folder / RUN_FILE).exists()
-    return folder.parent if is_best and (folder.parent / RUN_FILE).exists() else folder
+    remove_run(folder, (LAYOUT_FILE, "tokenizer.json", "report.html"))
 
 
 def load_solver(
@@ -303,26 +245,15 @@ def load_solver(
     `precision` is the format of weights and activations: auto (bf16 where it is fast), fp32, bf16 or fp16.
     Raises UserError for a folder that is no run, or is incomplete or of another version.
     """
-    folder = _run_of(Path(run_folder))
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder}: no such run folder; train one with `hanformer train arithmetic --out {folder}`"
-        )
-    description = read_description(folder)
-    if description.get("task") != "arithmetic":
-        raise UserError(f"{folder}: this run is of the task {description.get('task')!r}, not arithmetic")
-    recover_folder(folder / BEST)
-    if not (folder / BEST).is_dir():
-        raise UserError(
-            f"{folder}: there is no best checkpoint yet; let the training reach its first validation"
-        )
+    best, _ = open_run(run_folder, TASK)
+    description = description_of(run_of(run_folder))
     dtype = inference_dtype(precision, torch.device(device))
-    model, layout = load(folder / BEST, device=device, dtype=dtype), load_layout(folder / BEST)
+    model, layout = load(best, device=device, dtype=dtype), load_layout(best)
     if layout.vocabulary_size != model.config.vocab_size:
         raise UserError(
-            f"{folder / BEST}: layout and weights disagree: {layout.vocabulary_size} tokens in one, "
+            f"{best}: layout and weights disagree: {layout.vocabulary_size} tokens in one, "
             f"{model.config.vocab_size} in the other; the run folder is broken"
         )
     if description["recipe"]["pointer"] and isinstance(layout, SlotLayout):
-        return Solver(load_pointer(model, layout, folder / BEST), layout, beams=beams)
+        return Solver(load_pointer(model, layout, best), layout, beams=beams)
     return Solver(model, layout, beams=beams)

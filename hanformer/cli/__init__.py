@@ -9,7 +9,24 @@ from typing import Annotated, cast
 import typer
 
 from hanformer import __version__
-from hanformer.cli import convert, data, demo, embed, evaluate, fill_mask, inspect, predict, train
+from hanformer.cli import (
+    chat,
+    convert,
+    data,
+    demo,
+    diagnose,
+    embed,
+    evaluate,
+    fill_mask,
+    generate,
+    inspect,
+    lab,
+    parse,
+    predict,
+    report,
+    score,
+    train,
+)
 from hanformer.errors import UserError
 
 app = typer.Typer(
@@ -49,6 +66,13 @@ app.command("inspect")(inspect.inspect)
 app.command("convert")(convert.convert)
 app.command("fill-mask")(fill_mask.fill_mask)
 app.command("embed")(embed.embed)
+app.command("lab")(lab.lab)
+app.command("parse")(parse.parse)
+app.command("chat")(chat.chat)
+app.command("generate")(generate.generate)
+app.command("diagnose")(diagnose.diagnose)
+app.command("score")(score.score)
+app.command("report")(report.report)
 
 
 # What typer raises for options that it cannot use; typer names only this subclass in public.

@@ -51,41 +51,34 @@ def embed(
     Example: hanformer embed bert --input texts.txt --out vectors.npy --pooling mean
     """
     from hanformer import runtime
-    from hanformer.models import load
     from hanformer.models.checkpoint import open_checkpoint
-    from hanformer.similarity.encode import complaints, encoder_of
-    from hanformer.similarity.pooling import check_pooling
-    from hanformer.similarity.vector_files import read_texts, write_vectors
+    from hanformer.similarity.encode import complaints, open_encoder
+    from hanformer.similarity.vector_files import read_texts, summary, write_vectors
     from hanformer.tasks.opening import tokenizer_of
 
     target = prepare_machine(device, threads)
-    check_pooling(pooling)
-    number = runtime.inference_dtype(dtype, target)
     texts = read_texts(source, field)
     with warnings_as_lines():
         words = tokenizer_of(open_checkpoint(model, family=family, config=config), tokenizer)
-        heads = ("pool",) if pooling == "pooled" else ()
-        opened = load(model, family=family, config=config, heads=heads, device=target, dtype=number)
-    stages = encoder_of(
-        opened,
-        words,
-        pooling=pooling,
-        token_budget=batch_tokens,
-        maximum_length=maximum_length,
-        normalise=normalise,
-    )
+        stages = open_encoder(
+            model,
+            words,
+            family=family,
+            config=config,
+            pooling=pooling,
+            token_budget=batch_tokens,
+            maximum_length=maximum_length,
+            normalise=normalise,
+            dtype=runtime.inference_dtype(dtype, target),
+            device=target,
+        )
     start = time.perf_counter()
     with _bar(len(texts)) as progress:
         blocks = write_vectors(out, stages, texts, progress)
-    seconds = time.perf_counter() - start
+    line = summary(out, stages, blocks, len(texts), time.perf_counter() - start)
     for complaint in complaints(blocks, len(texts)):
         typer.echo(f"warning: {complaint}", err=True)
-    tokens = sum(block.tokens for block in blocks)
-    typer.echo(
-        f"{out}: {len(texts):,} vectors of {stages.size} numbers; {seconds:.1f} s, "
-        f"{len(texts) / seconds:,.0f} texts/s, {tokens / seconds:,.0f} tokens/s "
-        f"({str(number).removeprefix('torch.')}, {target})"
-    )
+    typer.echo(line)
 
 
 @contextmanager

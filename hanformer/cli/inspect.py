@@ -53,8 +53,9 @@ def _tensors(found: Inspection, everything: bool) -> Iterator[str]:
 
 
 def _loaded(found: Inspection, everything: bool) -> Iterator[str]:
+    if found.complaint is not None:
+        yield f"\nnot to be loaded like this: {' '.join(found.complaint.split())}"
     if found.loaded is None:
-        yield f"\nnot to be loaded like this: {' '.join((found.complaint or '').split())}"
         return
     yield from _config(found.loaded, everything)
     heads = ", ".join(found.loaded.heads) or "none"

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hanformer.cli.options import Beams, Device, Precision, Threads, prepare_machine
+from hanformer.cli.options import Beams, Beside, Device, Precision, Threads, prepare_machine
 
 
 def predict(
@@ -20,30 +20,31 @@ def predict(
         typer.Argument(help="Problems; without any, lines of standard input. 题目；省略时读标准输入。"),
     ] = None,
     beams: Beams = 3,
+    beside: Beside = None,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
 ) -> None:
-    """Solve word problems with a trained run: prints the expression and the exact answer.
+    """Answer texts with a trained run of any task, a line each; word problems: the expression and the exact answer.
 
-    用训练好的模型解应用题，输出算式与答案。
+    用训练好的模型逐行作答；应用题输出算式与答案。
 
     Example: hanformer solve runs/demo "小明有5个苹果，吃了2个，还剩几个？"
     """
-    from hanformer.arithmetic.training import load_solver
     from hanformer.errors import UserError
+    from hanformer.tasks.serving import ServingOptions, open_service
 
     target = prepare_machine(device, threads)
-    solver = load_solver(run, beams=beams, device=str(target), precision=precision)
+    service = open_service(run, ServingOptions(beams, str(target), precision, tuple(beside or ())))
     failed = given = 0
     for problems in _chunks(iter(text) if text else _standard_input()):
         given += len(problems)
-        for problem, solution in zip(problems, solver.solve_all(problems), strict=True):
-            if isinstance(solution, UserError):
+        for problem, answer in zip(problems, service.predict(problems), strict=True):
+            if isinstance(answer, UserError):
                 failed += 1
-                typer.echo(f"hanformer: {' '.join(str(solution).split())}: {_short(problem)}", err=True)
+                typer.echo(f"hanformer: {' '.join(str(answer).split())}: {_short(problem)}", err=True)
             else:
-                typer.echo(f"{solution.expression} = {solution.answer}")
+                typer.echo(answer)
     if not given:
         raise UserError("no problem was given: write one as an argument, or one a line on standard input")
     if failed:

@@ -8,6 +8,13 @@ from typing import Annotated
 import typer
 
 from hanformer.cli.options import Data, Device, Threads, prepare_machine, read_assignments
+from hanformer.cli.train_chat import chat
+from hanformer.cli.train_classify import classify
+from hanformer.cli.train_pair import pair
+from hanformer.cli.train_pretrain import pretrain
+from hanformer.cli.train_recurrent import recurrent
+from hanformer.cli.train_seq2seq import seq2seq
+from hanformer.cli.train_tag import tag
 
 app = typer.Typer(help="Train a model for a task. 训练模型。", no_args_is_help=True)
 
@@ -64,3 +71,12 @@ def arithmetic(
     )
     best = max((record.metrics.get("accuracy", 0.0) for record in history.validations), default=0.0)
     typer.echo(f"best validation accuracy {best:.1%}; next: hanformer evaluate {out} --data {data}")
+
+
+app.command("classify")(classify)
+app.command("pair")(pair)
+app.command("seq2seq")(seq2seq)
+app.command("tag")(tag)
+app.command("recurrent")(recurrent)
+app.command("pretrain")(pretrain)
+app.command("chat")(chat)

@@ -1,6 +1,6 @@
 """Safe readers of text and JSON files, plain or packed: streamed, and every defect named by file and place.
 
-安全地读取文本与 JSON 文件（可为 gz、zip）：流式读取，错误指明文件与位置。
+安全地读取文本与 JSON 文件（可为 gz、xz、zip）：流式读取，错误指明文件与位置。
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -53,15 +54,18 @@ def read_json_records(path: str | Path) -> list[dict[str, object]]:
     return records
 
 
-def lines(path: str | Path) -> Iterator[str]:
+def lines(path: str | Path, member: str = "") -> Iterator[str]:
     r"""Yield the lines of a UTF-8 text file (plain, .gz or .zip) without their ends, ``\n`` or ``\r\n``.
 
     逐行读出 UTF-8 文本（可压缩），不含行尾符。
 
-    Only ``\n`` ends a line, so that a line may hold any other character. A byte order mark is dropped.
+    Only ``\n`` ends a line, so that a line may hold any other character. A byte order mark is dropped. `member` is the
+    one file of a zip that is wanted, by its name there; without it all of them are read.
     Raises: UserError naming the file, and the line that is not UTF-8.
     """
     for name, chunks in iterate_members(path, suffixes=(".txt",)):
+        if member and name != f"{path}:{member}":
+            continue
         for number, raw in enumerate(_raw_lines(chunks), start=1):
             raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
             try:
@@ -89,6 +93,9 @@ def iterate_members(
         file.seek(0)
         if magic == b"PK\x03\x04":
             yield from _zip_members(path, file, suffixes)
+        elif magic == b"\xfd7zX":
+            with lzma.LZMAFile(file) as opened:
+                yield str(path), _chunks(path, opened)
         elif magic.startswith(b"\x1f\x8b"):
             with gzip.GzipFile(fileobj=file) as unpacked:
                 yield str(path), _chunks(path, unpacked)
@@ -101,7 +108,14 @@ def _named(path: Path) -> Iterator[None]:
     """Turn what the system and the unpackers raise into an error that names the file."""
     try:
         yield
-    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        gzip.BadGzipFile,
+        lzma.LZMAError,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+    ) as error:
         raise UserError(f"{path}: truncated or damaged ({error}); fetch the file again") from None
     except RuntimeError as error:  # zipfile's way to say that a password is needed
         raise UserError(f"{path}: cannot be unpacked ({error}); unpack it first") from None

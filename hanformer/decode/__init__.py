@@ -13,11 +13,15 @@ from hanformer.decode.diverse import DiverseBeam
 from hanformer.decode.feed import Draft
 from hanformer.decode.forbidden import AllOf, ForbiddenWords
 from hanformer.decode.generate import generate, stream
+from hanformer.decode.gibbs import Gibbs, MaskedConditional, gibbs_sample, sample_masked
 from hanformer.decode.greedy import Greedy
-from hanformer.decode.joint import JointState, fuse, guidance, joint_step, mean_probability
+from hanformer.decode.joint import JointState, agreement, fuse, guidance, joint_step, mean_probability
+from hanformer.decode.joint_passages import AsGiven, answer_jointly, joint_passages, passages_step
+from hanformer.decode.masked import Answer, MaskedReading, agreed, extract, read_masked, vote
 from hanformer.decode.passage import PassageNgrams, PrefixFunction
 from hanformer.decode.pattern import Pattern
 from hanformer.decode.penalties import CountPenalty, NoRepeat, RepetitionPenalty
+from hanformer.decode.prepacked import prepacked
 from hanformer.decode.prompt_lookup import PromptLookup
 from hanformer.decode.protocols import Constraint, State, Step
 from hanformer.decode.sample import Sample
@@ -41,6 +45,8 @@ from hanformer.decode.truncation import (
 
 __all__ = [
     "AllOf",
+    "Answer",
+    "AsGiven",
     "Automaton",
     "AutomatonConstraint",
     "Beam",
@@ -56,12 +62,15 @@ __all__ = [
     "Filter",
     "ForbiddenWords",
     "Force",
+    "Gibbs",
     "Gnmt",
     "Greedy",
     "Hypothesis",
     "JointState",
     "KeepEnd",
     "LengthDecay",
+    "MaskedConditional",
+    "MaskedReading",
     "MinP",
     "Mirostat",
     "NoRepeat",
@@ -90,16 +99,27 @@ __all__ = [
     "TopP",
     "Trie",
     "Typical",
+    "agreed",
+    "agreement",
+    "answer_jointly",
     "contrastive_search",
     "cut_at",
+    "extract",
     "fuse",
     "generate",
+    "gibbs_sample",
     "guidance",
+    "joint_passages",
     "joint_step",
     "mean_probability",
+    "passages_step",
+    "prepacked",
+    "read_masked",
+    "sample_masked",
     "stream",
     "stream_text",
     "table_prompt",
     "table_step",
     "trace",
+    "vote",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from hanformer.decode.protocols import State, Step
 from hanformer.errors import UserError
@@ -96,6 +97,19 @@ def guidance(scale: float) -> Fusion:
         return torch.where(given.isneginf() | without.isneginf(), given, guided)
 
     return fusion
+
+
+def agreement(log_p: Tensor) -> Tensor:
+    """What several passages agree on: certain ones count most, and many that agree count more than one.
+
+    多篇章融合：置信度高者权重大，彼此一致者得分高。
+
+        P = sum_k p_k^2 / (1 + sum_k p_k)
+
+    P is no distribution and is only ranked: decode with a rule `AsGiven`. An impossible token (p_k = 0) counts as if
+    the passage were not there. Source: kexue.fm/archives/7115.
+    """
+    return (2 * log_p).logsumexp(0) - softplus(log_p.logsumexp(0))
 
 
 def mean_probability(log_p: Tensor) -> Tensor:

@@ -102,6 +102,7 @@ class _Reader:
         return character
 
     def choice(self, depth: int) -> Tree:
+        """Chains with | between them, up to the end of the text or of the group."""
         if depth > DEEPEST:
             raise self.error(f"more than {DEEPEST} nested groups")
         parts = [self.chain(depth)]
@@ -111,12 +112,14 @@ class _Reader:
         return parts[0] if len(parts) == 1 else Choice(tuple(parts))
 
     def chain(self, depth: int) -> Tree:
+        """Parts one after the other, each with its count, up to a | or a closing bracket; none is the empty text."""
         parts: list[Tree] = []
         while self.peek() not in ("", "|", ")"):
             parts.append(self.repeated(self.atom(depth)))
         return Chain(tuple(parts))
 
     def atom(self, depth: int) -> Tree:
+        """The smallest part that a count can follow: a group, a class, an escape, a dot or a character."""
         character = self.take()
         if character == "(":
             return self.group(depth)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +12,12 @@ from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.models.families import Family, family_of, recognise
 from hanformer.models.names import NameMap, entry
-from hanformer.weights.source import Source, open_source
+from hanformer.weights.hub import local_place
+from hanformer.weights.source import Source, open_described, open_source
 
 CONFIG_FILE = "config.json"
 #: A config.json of ours says so.
 OWN_FORMAT = "hanformer"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_HUB_FILES = (
-    "*.json",
-    "*.txt",
-    "*.model",
-    "*.safetensors",
-    "*.bin",
-    "*.ckpt*",
-    "*.index",
-    "*.data-*",
-    "checkpoint",
-)
 
 
 @dataclass(frozen=True)
@@ -70,7 +58,7 @@ class Checkpoint:
             some = ", ".join(sorted(self.names)[:3])
             raise UserError(
                 f"{self.origin}: the family of this model is not to be told from its config and names ({some}, ...): "
-                'name it, as in family="nezha"; `hanformer inspect` shows what is in it'
+                'name it (family="nezha", --family nezha, ...); `hanformer inspect` shows what is in it'
             )
         return self.family
 
@@ -95,10 +83,35 @@ def open_checkpoint(
     `config` is a JSON file or its values, where none lies beside the weights. Raises UserError for what is missing,
     and for a family of another name.
     """
-    place = _local(path)
-    if place.is_dir() and (place / "best" / CONFIG_FILE).exists():
-        place = place / "best"
-    source = open_source(place, checksums=checksums)
+    place = _opened_place(path)
+    return _checkpoint(path, place, open_source(place, checksums=checksums), family, config)
+
+
+def _opened_place(path: str | Path) -> Path:
+    """The path itself, the folder of a hub id, or the best weights of a run."""
+    place = local_place(path)
+    return place / "best" if (place / "best" / CONFIG_FILE).exists() else place
+
+
+def describe_checkpoint(
+    path: str | Path, *, family: str | None = None, config: str | Path | Mapping[str, Any] | None = None
+) -> Checkpoint:
+    """`open_checkpoint` for looking only: an index of TensorFlow without its data is enough, tensors then being empty.
+
+    打开检查点以供查看：只有 TensorFlow 索引也可以。
+    """
+    place = _opened_place(path)
+    return _checkpoint(path, place, open_described(place), family, config)
+
+
+def _checkpoint(
+    path: str | Path,
+    place: Path,
+    source: Source,
+    family: str | None,
+    config: str | Path | Mapping[str, Any] | None,
+) -> Checkpoint:
+    """What a source of tensors and a config make, its family and dialect told."""
     raw = config if isinstance(config, Mapping) else read_raw(Path(config) if config else find_config(place))
     names = frozenset(source.names())
     dialect = "own" if OWN_FORMAT in raw else dialect_of(source.format, names)
@@ -146,7 +159,7 @@ def find_config(place: Path) -> Path:
     listed = ", ".join(file.name for file in found) or "none"
     raise UserError(
         f"{folder}: expected one JSON config of a model beside the weights (config.json, bert_config.json, ...), "
-        f"found {listed}; name it with config="
+        f"found {listed}; name it (config=, --config)"
     )
 
 
@@ -171,27 +184,3 @@ def read_raw(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a JSON object, got {type(values).__name__}")
     return values
-
-
-def _local(path: str | Path) -> Path:
-    """The path itself, or the folder into which a hub id was fetched."""
-    place = Path(path)
-    looks_like_id = _HUB_ID.fullmatch(str(path)) is not None
-    if place.exists() or not looks_like_id or place.parent.exists():
-        return place
-    return fetch(str(path))
-
-
-def fetch(identifier: str) -> Path:
-    """The local folder of a hub model, fetched if need be. 从 hub 获取模型文件夹。"""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(identifier, allow_patterns=list(_HUB_FILES)))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{identifier}: no such file or folder here, and the hub did not give a model of that name ({reason}). "
-            "Without a network, fetch the folder elsewhere and give its path"
-        ) from None

@@ -12,8 +12,9 @@ from hanformer.errors import UserError
 from hanformer.models.output import Output
 from hanformer.models.stack import Stack, prompt_tensors
 from hanformer.models.transformer import head_names, initialise, real_tokens, refuse_training
-from hanformer.nn.attention.cache import KeyValueCache
-from hanformer.nn.functional.packing import Layout, find_packing
+from hanformer.nn.attention.passing import Pass
+from hanformer.nn.attention.state import DecodingState
+from hanformer.nn.functional.packing import Layout, Packing, find_packing
 from hanformer.nn.functional.visibility import Causal, Full
 from hanformer.nn.layers.embedding import Embeddings
 from hanformer.nn.layers.heads import vocabulary_head
@@ -90,10 +91,12 @@ class EncoderDecoder(nn.Module):
         decoder_input_ids: Tensor,
         attention_mask: Tensor | None = None,
         decoder_attention_mask: Tensor | None = None,
+        hidden_states: bool = False,
+        attention_scores: bool = False,
     ) -> Output:
-        """Padded batches [B, L'] and [B, L] to `Output`.
+        """Padded batches [B, L'] and [B, L] to `Output`, with every layer and every attention on request.
 
-        填充批次的前向计算。
+        填充批次的前向计算；可要求输出各层状态与注意力。
 
         In the decoder, padding stands on the right and the first token of every row is real, whatever its id:
         T5's decoder starts with the padding id. `decoder_attention_mask` says otherwise where needed.
@@ -104,23 +107,52 @@ class EncoderDecoder(nn.Module):
                 f"got {decoder_input_ids.shape[0]}"
             )
         source = find_packing(real_tokens(input_ids, attention_mask, self.config))
-        real = real_tokens(decoder_input_ids, decoder_attention_mask, self.config)
-        if decoder_attention_mask is None and real.shape[1]:
-            real = real.clone()
-            real[:, 0] = True
-        target = find_packing(real)
-        memory = self.encode(source.pack(input_ids), source.layout)
-        hidden = self.decode(target.pack(decoder_input_ids), target.layout, memory, source.layout)
+        target = find_packing(self._real_targets(decoder_input_ids, decoder_attention_mask))
+        encoder = self.encoder.begin(source.layout, keep=attention_scores)
+        read: list[Tensor] | None = [] if hidden_states else None
+        written: list[Tensor] | None = [] if hidden_states else None
+        memory = self._run(self.encoder, source, input_ids, encoder, read)
+        decoder = self.decoder.begin(target.layout, keep=attention_scores)
+        cross = self.decoder.begin_cross(target.layout, source.layout, keep=attention_scores)
+        hidden = self._run(self.decoder, target, decoder_input_ids, decoder, written, (memory, cross))
         return Output(
             target.unpack(hidden),
             lm_logits=None if self.lm_head is None else target.unpack(self.lm_logits(hidden)),
             encoder_sequence=source.unpack(memory),
+            hidden_states=_unpacked(target, written),
+            attention_scores=tuple(decoder.weights) if attention_scores else None,
+            encoder_hidden_states=_unpacked(source, read),
+            encoder_attention_scores=tuple(encoder.weights) if attention_scores else None,
+            cross_attention_scores=tuple(cross.weights) if attention_scores else None,
         )
+
+    def _real_targets(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """Bool [B, L]: what the decoder reads; its first token is real, whatever its id."""
+        real = real_tokens(ids, mask, self.config)
+        if mask is not None or not real.shape[1]:
+            return real
+        return torch.cat([torch.ones_like(real[:, :1]), real[:, 1:]], 1)
+
+    def _run(
+        self,
+        stack: Stack,
+        packing: Packing,
+        ids: Tensor,
+        batch: Pass,
+        collect: list[Tensor] | None,
+        memory: tuple[Tensor, Pass] | None = None,
+    ) -> Tensor:
+        """[B, L] ids to packed states [N, C]; `collect` receives the embeddings and every layer."""
+        embedded = self.embeddings(packing.pack(ids), packing.layout)
+        if collect is not None:
+            collect.append(embedded)
+        hidden: Tensor = stack(embedded, batch, memory=memory, collect=collect)
+        return hidden
 
     @torch.no_grad()
     def prompt(
         self, rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
-    ) -> tuple[Tensor, KeyValueCache]:
+    ) -> tuple[Tensor, DecodingState]:
         """Encodes the rows and starts the decoder: next-token logits [B, V], and the state to go on from.
 
         编码输入并启动解码器，返回下一词元 logits 与解码状态。
@@ -140,7 +172,7 @@ class EncoderDecoder(nn.Module):
         return self.lm_logits(hidden), cache
 
     @torch.no_grad()
-    def step(self, tokens: Tensor, state: KeyValueCache) -> Tensor:
+    def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
         """Appends tokens [R, T] to the rows of the state; returns next-token logits [R, T, V].
 
         向每行追加词元并返回下一词元的 logits。
@@ -151,3 +183,7 @@ class EncoderDecoder(nn.Module):
         layout = state.begin(tokens.shape[1])
         hidden = self.decoder.extend(self.embeddings(tokens.flatten(), layout), state)
         return self.lm_logits(hidden).unflatten(0, tokens.shape)
+
+
+def _unpacked(packing: Packing, states: list[Tensor] | None) -> tuple[Tensor, ...] | None:
+    return None if states is None else tuple(packing.unpack(state) for state in states)

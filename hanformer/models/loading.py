@@ -13,18 +13,24 @@ from torch.overrides import TorchFunctionMode
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
+from hanformer.mechanisms import Mechanism
 from hanformer.models.checkpoint import Checkpoint, open_checkpoint
 from hanformer.models.encoder_decoder import EncoderDecoder
 from hanformer.models.names import Entry, NameMap
+from hanformer.models.reading import Fit, read_parameters
+from hanformer.models.recurrent_store import is_recurrent, load_recurrent
 from hanformer.models.report import LoadReport
 from hanformer.models.resizing import SIZES, as_stored, resizer
-from hanformer.models.token_rows import TOKEN_PARAMETERS, Compound, TokenRows, listed
+from hanformer.models.token_rows import Compound, TokenRows, listed
 from hanformer.models.transformer import Transformer, head_names
-from hanformer.weights.mapping import let_go
+from hanformer.nn.attention.softmax import SoftmaxAttention
+from hanformer.weights.embedded import is_embedded
 
 Model = Transformer | EncoderDecoder
-#: Makes a tensor of the given shape of a parameter's published one, or leaves it as it is.
-Fit = Callable[[str, Tensor, torch.Size], Tensor]
+#: What the parameters of each head begin with.
+HEAD_PARAMETERS = {"lm": "lm_head.", "pool": "pooler.", "nsp": "nsp_head.", "discriminator": "discriminator."}
+#: Changes of the config that leave every parameter in its place.
+_ASKED = {"application", "share_layers", "convention"}
 
 
 def build(config: ModelConfig, heads: Sequence[str] = ("lm",)) -> Transformer:
@@ -45,6 +51,7 @@ def load(
     convention: str | None = None,
     config: str | Path | Mapping[str, Any] | None = None,
     changes: Mapping[str, Any] | None = None,
+    attention: Mechanism | str | None = None,
     keep_tokens: Sequence[int] | None = None,
     compound_tokens: Sequence[Compound] = (),
     strict: bool = True,
@@ -54,15 +61,17 @@ def load(
     dtype: torch.dtype | None = None,
 ) -> Any:
     """Opens a model, ready for inference: a folder, a TensorFlow prefix, a .safetensors or .bin file, a run folder,
-    a folder of Megatron's ranks, or a hub id.
+    a folder of Megatron's ranks, a hub id, or the embedded model "tiny" (in float32).
 
-    打开任意格式的模型：文件夹、TensorFlow 前缀、.safetensors 或 .bin 文件、运行目录或 hub 名称。
+    打开任意格式的模型：文件夹、TensorFlow 前缀、.safetensors 或 .bin 文件、运行目录、hub 名称，或随包模型 tiny。
 
     `family` is found from config and names where it can be ("bert", "albert", "albert_unshared", "nezha", "electra",
     "roformer", "roformer_v2", "gpt", "gpt2", "gpt2_ml", "t5.1.0", "t5.1.1", "mt5.1.1", "llama", ...).
     `application` (encoder, lm, unilm) and `heads` (lm or mlm, pool, nsp, discriminator) default to what the family,
     or the run, is for. `share_layers=False` gives every layer of an ALBERT weights of its own. `config` names or
     holds the JSON where it does not lie beside the weights; `changes` are further fields of `ModelConfig`.
+    `attention` mixes tokens another way (`hanformer.mechanisms`): weights that fit are kept, a mechanism's own are new
+    and named in a warning.
     `keep_tokens` and `compound_tokens` select and add rows of the vocabulary (`TokenRows`).
     With `strict=False`, missing or misshapen parameters get initial weights and a warning instead of an error.
     With `resize=True`, misshapen ones are made larger or smaller (`models.resizing`): with `changes`, a published
@@ -70,18 +79,29 @@ def load(
     `checksums=False` leaves out the check of TensorFlow's CRCs.
 
     Built on the meta device: nothing is initialised that the file then overwrites; tensors are mapped from the file
-    where its format allows, copy on write. Returns a `Transformer`, or an `EncoderDecoder` for the T5 kinds.
+    where its format allows, copy on write. Returns a `Transformer`, an `EncoderDecoder` for the T5 kinds, or the
+    `RecurrentLm` of a run of that task, which takes none of these choices but the device.
     Raises UserError for a missing, broken or foreign file, and where weights and config disagree.
     """
+    if is_recurrent(path):
+        return load_recurrent(path, device=device)
     checkpoint = open_checkpoint(path, family=family, config=config, checksums=checksums)
-    asked = {"application": application, "share_layers": share_layers, "convention": convention}
+    asked = {
+        "application": application,
+        "share_layers": share_layers,
+        "convention": convention,
+        "attention": attention,
+    }
     wanted = {**{key: value for key, value in asked.items() if value is not None}, **(changes or {})}
     kept = None if keep_tokens is None else listed("keep_tokens", keep_tokens)
     rows = TokenRows(kept, listed("compound_tokens", compound_tokens))
     model, report = assemble(checkpoint, wanted, heads, rows, resizer if resize else None, strict=strict)
-    if not report.fits or report.unexpected:
+    noted = report.unexpected or report.dropped or (attention is not None and report.fresh)
+    if not report.fits or noted:
         warnings.warn(report.text(), stacklevel=2)
-    return model.to(device=torch.device(device), dtype=dtype).eval()
+    # Embedded models are stored in half precision to be small, not to be computed with.
+    wide = torch.float32 if dtype is None and is_embedded(path) else dtype
+    return model.to(device=torch.device(device), dtype=wide).eval()
 
 
 def assemble(
@@ -107,16 +127,18 @@ def assemble(
     model = skeleton(config, _heads(checkpoint, config, heads))
     expected = model.state_dict()
     stored = config if fitting is None else _as_published(checkpoint, asked)
-    names = checkpoint.name_map(stored, _parameters(checkpoint, config, expected))
+    names = checkpoint.name_map(stored, _parameters(checkpoint, model))
     chosen, left = names.choose(list(expected), checkpoint.names)
     fit = as_stored if fitting is None else fitting(config)
-    state, misshapen = _read(checkpoint, chosen, expected, rows, fit)
-    report = _report(checkpoint, names, chosen, left, misshapen)
+    read = read_parameters(checkpoint, chosen, expected, rows, fit)
+    state = read.state
+    report = _report(checkpoint, names, expected, chosen, left, read.misshapen)
     if strict:
         _refuse_misfits(checkpoint, report)
+        _refuse_losses(checkpoint, report, changes)
     for name, tensor in expected.items():
         if name not in state:
-            state[name] = _fresh(name, tensor.shape, config)
+            state[name] = _fresh(name, tensor.shape, model)
     model.load_state_dict(state, assign=True)
     return model, report
 
@@ -125,6 +147,16 @@ def _refuse_misfits(checkpoint: Checkpoint, report: LoadReport) -> None:
     foreign = checkpoint.dialect == "own" and report.unexpected
     if not report.fits or foreign:
         raise UserError(f"{checkpoint.origin}: weights and config disagree: {report.complaint()}")
+
+
+def _refuse_losses(checkpoint: Checkpoint, report: LoadReport, changes: Mapping[str, Any]) -> None:
+    """What belongs to the published model must not be left out silently, unless its config was changed."""
+    if report.dropped and changes.keys() <= _ASKED and checkpoint.family is not None:
+        raise UserError(
+            f"{checkpoint.origin}: {checkpoint.family.name} has no place for {', '.join(report.dropped[:4])}, which "
+            "the file holds: is this a model of another family? Name that (family=, --family), "
+            "or leave it out with strict=False"
+        )
 
 
 def _applicable(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,11 +199,16 @@ def saved_heads(checkpoint: Checkpoint) -> tuple[str, ...]:
     return head_names(saved)
 
 
-def _parameters(checkpoint: Checkpoint, config: ModelConfig, expected: Mapping[str, Tensor]) -> list[str]:
-    """What the checkpoint may hold by our own names: in our format, also heads that were saved and not asked for."""
+def _parameters(checkpoint: Checkpoint, model: Model) -> list[str]:
+    """What the checkpoint may hold by our own names: in our format, also heads that were saved and not asked for,
+    and not what a mechanism brings that it was not saved with."""
     if checkpoint.dialect != "own":
-        return list(expected)
-    return list({**skeleton(config, saved_heads(checkpoint)).state_dict(), **expected})
+        return list(model.state_dict())
+    saved = model.config.changed({"attention": checkpoint.config({}).attention})
+    heads = {*saved_heads(checkpoint), *model.heads}
+    # Building a skeleton takes as long as mapping the file.
+    same = saved == model.config and heads == set(model.heads)
+    return list((model if same else skeleton(saved, tuple(heads))).state_dict())
 
 
 def _allowed(checkpoint: Checkpoint, heads: tuple[str, ...]) -> tuple[str, ...]:
@@ -190,61 +227,10 @@ def skeleton(config: ModelConfig, heads: Sequence[str]) -> Model:
         return Transformer(config, heads) if config.decoder_layers is None else EncoderDecoder(config, heads)
 
 
-def _read(
-    checkpoint: Checkpoint, chosen: Sequence[Entry], expected: Mapping[str, Tensor], rows: TokenRows, fit: Fit
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Parameters from the chosen entries, and those that have another shape."""
-    state: dict[str, Tensor] = {}
-    misshapen: list[str] = []
-    for found in chosen:
-        theirs = [_numbers(checkpoint, name) for name in found.theirs]
-        ours = _transformed(found, theirs)
-        if len(ours) != len(found.ours):
-            misshapen.append(f"{' + '.join(found.theirs)} {[list(value.shape) for value in theirs]}")
-            continue
-        for name, value in zip(found.ours, ours, strict=True):
-            value = rows.apply(value) if rows.changes and name in TOKEN_PARAMETERS and value.dim() else value
-            if value.shape != expected[name].shape:
-                value = fit(name, value, expected[name].shape)
-            if value.shape != expected[name].shape:
-                wanted = list(expected[name].shape)
-                misshapen.append(f"{' + '.join(found.theirs)} {list(value.shape)} instead of {wanted}")
-            else:
-                state[name] = value
-    return state, misshapen
-
-
-def _numbers(checkpoint: Checkpoint, name: str) -> Tensor:
-    """A published tensor of floating-point numbers; raises UserError for one of whole numbers."""
-    found = checkpoint.source.read(name)
-    if not found.is_floating_point():
-        raise UserError(
-            f"{checkpoint.origin}: tensor {name} holds {str(found.dtype).removeprefix('torch.')}, expected "
-            "floating-point numbers; the file is damaged, or of another model"
-        )
-    return found
-
-
-def _transformed(found: Entry, theirs: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Parameters of an entry, each with its rows one after the other; none where the shapes forbid it.
-
-    Optimizers walk through weight, gradient and state side by side, as they lie in memory: a transposed view would
-    meet the state of another entry. What was copied out of a mapped file is let go there.
-    """
-    try:
-        ours = [value.contiguous() for value in found.transform.load(theirs)]
-    except (RuntimeError, IndexError, ValueError):
-        return ()
-    kept = {value.untyped_storage().data_ptr() for value in ours}
-    for value in theirs:
-        if value.untyped_storage().data_ptr() not in kept:
-            let_go(value)
-    return ours
-
-
 def _report(
     checkpoint: Checkpoint,
     names: NameMap,
+    expected: Mapping[str, Tensor],
     chosen: Sequence[Entry],
     left: Sequence[str],
     misshapen: Sequence[str],
@@ -252,15 +238,25 @@ def _report(
     used = {name for found in chosen for name in found.theirs}
     rest = sorted(name for name in checkpoint.names - used if not names.is_ignored(name))
     published, known = names.published(), names.known()
+    lost = _lost(names, expected)
     return LoadReport(
         checkpoint.origin,
         sum(len(found.ours) for found in chosen) - len(misshapen),
         missing=tuple(_sought(name, names) for name in left if name in known),
         misshapen=tuple(misshapen),
         unexpected=tuple(name for name in rest if name not in published),
-        unused=tuple(name for name in rest if name in published),
+        unused=tuple(name for name in rest if name in published - lost),
+        dropped=tuple(name for name in rest if name in lost),
         fresh=tuple(name for name in left if name not in known),
     )
+
+
+def _lost(names: NameMap, expected: Mapping[str, Tensor]) -> set[str]:
+    """Published names of parameters that the model has not, heads apart."""
+    heads = tuple(HEAD_PARAMETERS.values())
+    held = {name for found in names.entries for name in found.theirs if expected.keys() >= set(found.ours)}
+    body = (found for found in names.entries if not all(name.startswith(heads) for name in found.ours))
+    return {name for found in body for name in found.theirs} - held
 
 
 def _sought(name: str, names: NameMap) -> str:
@@ -268,10 +264,13 @@ def _sought(name: str, names: NameMap) -> str:
     return name if theirs == name else f"{name} (looked for {theirs})"
 
 
-def _fresh(name: str, shape: torch.Size, config: ModelConfig) -> Tensor:
+def _fresh(name: str, shape: torch.Size, model: Model) -> Tensor:
     """Initial weights of one parameter; raises UserError where no memory holds them."""
+    path, _, own = name.rpartition(".")
+    owner = model.get_submodule(path)
     try:
-        return _drawn(name, shape, config)
+        chosen = owner.fresh(own) if isinstance(owner, SoftmaxAttention) else None
+        return _drawn(name, shape, model.config) if chosen is None else chosen
     except (RuntimeError, MemoryError):
         raise UserError(
             f"{name}: no memory for initial weights of shape {list(shape)}; does the config belong to these weights?"

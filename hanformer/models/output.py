@@ -17,6 +17,7 @@ class Output:
     `discriminator_logits` [B, L]; `encoder_sequence` [B, L', C]: None where the model has no such part. On
     request `hidden_states`, of embeddings and every layer, the last after the final norm, [B, L, C] each, and
     `attention_scores`, weights after softmax, [B, H, Q, K] each over rows whose padding was moved to the right end.
+    Of an encoder-decoder these are the decoder's; the encoder's, and those of decoder over encoder, stand beside them.
     """
 
     sequence: Tensor
@@ -27,6 +28,9 @@ class Output:
     encoder_sequence: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attention_scores: tuple[Tensor, ...] | None = None
+    encoder_hidden_states: tuple[Tensor, ...] | None = None
+    encoder_attention_scores: tuple[Tensor, ...] | None = None
+    cross_attention_scores: tuple[Tensor, ...] | None = None
 
     @property
     def mlm_logits(self) -> Tensor | None:

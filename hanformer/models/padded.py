@@ -10,9 +10,10 @@ from torch.nn import functional
 
 from hanformer.errors import UserError
 from hanformer.models.transformer import Transformer
+from hanformer.nn.attention.rolling import WindowedAttention
 from hanformer.nn.attention.softmax import SoftmaxAttention
 from hanformer.nn.functional.attend import attend_explicit
-from hanformer.nn.functional.positions import rotary_table, rotate
+from hanformer.nn.functional.positions import rotary_table
 from hanformer.nn.functional.visibility import Tokens
 
 
@@ -25,7 +26,7 @@ class PaddedTransformer(nn.Module):
     model has of sequence [B, L, C], pooled [B, C], nsp_logits [B, 2], lm_logits [B, L, V] and
     discriminator_logits [B, L], padding being zeros. Rows need at least one token. Nothing depends on values, so
     that it can be traced; packing, which saves the work on padding, depends on them.
-    Raises UserError for another model, and for one with conditions or in training mode.
+    Raises UserError for another model or mechanism of attention, and for one with conditions or in training mode.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -38,6 +39,14 @@ class PaddedTransformer(nn.Module):
         if model.training:
             raise UserError(
                 "a padded form is for inference, the model is in training mode: call model.eval()"
+            )
+        kinds = {type(block.attention) for _, block in model.stack.each()} - {
+            SoftmaxAttention,
+            WindowedAttention,
+        }
+        if kinds:
+            raise UserError(
+                f"a padded form is there for softmax attention, this model has {model.config.attention.name!r}"
             )
         self.model = model
         self.eval()
@@ -83,9 +92,9 @@ class _Rectangle:
     def attend(self, attention: SoftmaxAttention, hidden: Tensor) -> Tensor:
         """[B, L, C] to the same, through the four steps of an attention."""
         query, key, value = attention.project(hidden)
-        if attention.rotary_base is not None:
+        if attention.rotate is not None:
             table = rotary_table(self.tokens.index, attention.key_size, attention.rotary_base, query.dtype)
-            query, key = rotate(query, table), rotate(key, table)
+            query, key = attention.rotate(query, table), attention.rotate(key, table)
         share = query.shape[2] // key.shape[2]
         key, value = key.repeat_interleave(share, 2), value.repeat_interleave(share, 2)
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)

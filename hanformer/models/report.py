@@ -15,7 +15,8 @@ class LoadReport:
 
     `missing` parameters (with the published name that was looked for), `misshapen` ones (with both shapes),
     `unexpected` published names that mean nothing in this family, `unused` ones that belong to parts which the
-    model was built without, and `fresh` parameters that no checkpoint of the family has.
+    model was built without, `dropped` those of them that are no head's: what the published model was computed with,
+    and this one is not; and `fresh` parameters that no checkpoint of the family has.
     """
 
     origin: str
@@ -24,6 +25,7 @@ class LoadReport:
     misshapen: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
 
     @property
@@ -37,6 +39,7 @@ class LoadReport:
             "missing": "missing",
             "misshapen": "wrong shape",
             "unexpected": "unexpected",
+            "dropped": "left out of this model, though it belongs to the published one",
             "unused": "not used by this model",
             "fresh": "new, with initial weights",
         }

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hanformer.config import ModelConfig
-from hanformer.nn.attention.cache import KeyValueCache, Memory
+from hanformer.nn.attention.cache import KeyValueCache
 from hanformer.nn.attention.passing import Pass
 from hanformer.nn.attention.relative import relative_of
+from hanformer.nn.attention.state import DecodingState, Memory
 from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.visibility import Full, Rule, Visibility
 from hanformer.nn.layers.block import Block, block_of
@@ -26,7 +29,8 @@ class Stack(nn.Module):
 
     Shapes: [N, C] to [N, C]. With `config.share_layers` all layers are one block (ALBERT). `crosses` gives every
     block a second attention, over a memory. `cross_bias` lets the relative positions act there too, as
-    bert4keras does.
+    bert4keras does. With `recompute` a block keeps its input alone in training, and computes the rest again on the
+    way back.
     """
 
     def __init__(
@@ -39,12 +43,14 @@ class Stack(nn.Module):
         cross_bias: bool = False,
     ) -> None:
         super().__init__()
-        self.rule, self.layers = rule, config.layers if layers is None else layers
+        self.rule = config.attention.restrict(rule)
+        self.layers = config.layers if layers is None else layers
         self.residual, self.cross_bias = config.residual_attention, cross_bias
         count = min(self.layers, 1) if config.share_layers else self.layers
         self.blocks = nn.ModuleList([block_of(config, crosses) for _ in range(count)])
         self.final_norm: nn.Module | None = norm_of(config) if config.norm_place == "pre" else None
         self.relative = relative_of(config, bidirectional=rule.is_full)
+        self.recompute = False
 
     def each(self) -> Iterator[tuple[int, Block]]:
         """Every layer's number and block; a shared block comes once for each layer."""
@@ -73,10 +79,10 @@ class Stack(nn.Module):
         """[N, C] to [N, C]; `memory` are encoder states and the pass over them; `collect` receives every layer,
         the last one after the final norm."""
         for _, block in self.each():
-            cross = None
-            if memory is not None and block.cross is not None:
-                cross = partial(block.cross.across, memory=memory[0], batch=memory[1])
-            hidden = block(hidden, partial(block.attention, batch=batch), condition, cross)
+            if self.recompute and torch.is_grad_enabled() and not batch.keep:
+                hidden = checkpoint(_layer, block, hidden, batch, condition, memory, use_reentrant=False)
+            else:
+                hidden = _through(block, hidden, batch, condition, memory)
             if collect is not None:
                 collect.append(hidden)
         finished = self.finish(hidden, condition)
@@ -97,7 +103,7 @@ class Stack(nn.Module):
         segment: int,
         memory: tuple[Tensor, Layout] | None = None,
         condition: Tensor | None = None,
-    ) -> KeyValueCache:
+    ) -> DecodingState:
         """An empty state for these prompts; the memory's keys and values are made here, once."""
         kept = None
         if memory is not None:
@@ -105,7 +111,7 @@ class Stack(nn.Module):
             for layer, block in self.each():
                 if block.cross is not None:
                     kept.store(layer, *block.cross.project_memory(memory[0]))
-        return KeyValueCache(
+        return self._state_kind()(
             self.rule,
             layout,
             self.layers,
@@ -116,11 +122,17 @@ class Stack(nn.Module):
             condition=condition,
         )
 
+    def _state_kind(self) -> type[DecodingState]:
+        """What the layers' attention keeps; a stack without layers keeps nothing, whatever the kind."""
+        for _, block in self.each():
+            return block.attention.state_kind(self.rule)
+        return KeyValueCache
+
     def read(
         self,
         hidden: Tensor,
         layout: Layout,
-        cache: KeyValueCache,
+        cache: DecodingState,
         memory: tuple[Tensor, Layout] | None = None,
     ) -> Tensor:
         """`forward` over prompts [N, C] that fills the cache."""
@@ -135,7 +147,7 @@ class Stack(nn.Module):
             hidden = block(hidden, attention, condition, across)
         return self.finish(hidden, condition)
 
-    def extend(self, hidden: Tensor, cache: KeyValueCache) -> Tensor:
+    def extend(self, hidden: Tensor, cache: DecodingState) -> Tensor:
         """[R * T, C] of announced tokens to the same; the cache then holds them."""
         condition = cache.condition()
         relative = self.relative if self.cross_bias else None
@@ -147,6 +159,24 @@ class Stack(nn.Module):
             hidden = block(hidden, attention, condition, across)
         cache.commit()
         return self.finish(hidden, condition)
+
+
+def _through(
+    block: Block, hidden: Tensor, batch: Pass, condition: Tensor | None, memory: tuple[Tensor, Pass] | None
+) -> Tensor:
+    cross = None
+    if memory is not None and block.cross is not None:
+        cross = partial(block.cross.across, memory=memory[0], batch=memory[1])
+    passed: Tensor = block(hidden, partial(block.attention, batch=batch), condition, cross)
+    return passed
+
+
+def _layer(
+    block: Block, hidden: Tensor, batch: Pass, condition: Tensor | None, memory: tuple[Tensor, Pass] | None
+) -> Tensor:
+    # Passes of its own: a layer that is computed twice must make each time what layers else share.
+    own = None if memory is None else (memory[0], copy(memory[1]))
+    return _through(block, hidden, copy(batch), condition, own)
 
 
 def prompt_tensors(

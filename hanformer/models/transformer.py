@@ -12,7 +12,7 @@ from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.models.output import Output
 from hanformer.models.stack import Stack, prompt_tensors
-from hanformer.nn.attention.cache import KeyValueCache
+from hanformer.nn.attention.state import DecodingState
 from hanformer.nn.functional.packing import Layout, find_packing
 from hanformer.nn.functional.visibility import Causal, Full, Rule, UniLM
 from hanformer.nn.layers.embedding import Embeddings
@@ -145,7 +145,7 @@ class Transformer(nn.Module):
     @torch.no_grad()
     def prompt(
         self, rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
-    ) -> tuple[Tensor, KeyValueCache]:
+    ) -> tuple[Tensor, DecodingState]:
         """Reads prompts in one pass: next-token logits [B, V] at their ends, and the state to go on from.
 
         一次读入全部提示，返回各提示末尾的下一词元 logits 与解码状态。
@@ -157,7 +157,7 @@ class Transformer(nn.Module):
         return self.lm_logits(hidden[ends]), cache
 
     @torch.no_grad()
-    def step(self, tokens: Tensor, state: KeyValueCache) -> Tensor:
+    def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
         """Appends tokens [R, T] to the rows of the state; returns next-token logits [R, T, V].
 
         向每行追加词元并返回下一词元的 logits。
@@ -172,7 +172,7 @@ class Transformer(nn.Module):
         rows: Sequence[Sequence[int]],
         segments: Sequence[Sequence[int]] | None = None,
         condition: Tensor | None = None,
-    ) -> tuple[Tensor, KeyValueCache]:
+    ) -> tuple[Tensor, DecodingState]:
         """Reads prompts in one pass: hidden states [N, C] of all their tokens, and the state to go on from.
 
         一次读入全部提示，返回所有词元的隐状态与解码状态。
@@ -194,7 +194,7 @@ class Transformer(nn.Module):
         return self.stack.read(embedded, layout, cache), cache
 
     @torch.no_grad()
-    def advance(self, tokens: Tensor, state: KeyValueCache) -> Tensor:
+    def advance(self, tokens: Tensor, state: DecodingState) -> Tensor:
         """Appends tokens [R, T] to the rows of the state; returns their hidden states [R, T, C].
 
         向每行追加词元并返回其隐状态。

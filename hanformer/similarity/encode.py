@@ -1,6 +1,6 @@
-"""Texts to vectors, in stages that can be replaced: tokenize, pack, run, pool, finish.
+"""Texts to vectors, in stages that can be replaced: tokenize, pack, run, finish.
 
-文本编码为向量：分词、打包、运行、池化、后处理，每一步都可替换。
+文本编码为向量：分词、打包、运行（含池化）、后处理，每一步都可替换。
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from random import Random
 
 import torch
@@ -19,9 +20,10 @@ from hanformer.config import ModelConfig
 from hanformer.data.batches import TokenBudgetBatches
 from hanformer.errors import UserError
 from hanformer.models.encoder_decoder import EncoderDecoder
+from hanformer.models.loading import load
 from hanformer.models.transformer import Transformer
 from hanformer.nn.functional.packing import Layout
-from hanformer.similarity.pooling import Pooling, pooling_of
+from hanformer.similarity.pooling import Run, check_pooling, run_of
 from hanformer.text.batch import encode_batch
 from hanformer.text.protocols import Encoding, Tokenizer
 
@@ -52,13 +54,12 @@ class Encoder:
 
     编码的各个阶段；可逐个替换。
 
-    `tokenize` gives the encodings of texts; `run` maps packed ids [N] to hidden states [N, C]; `pool` those to
-    [B, C]; `finish` is applied to the pooled vectors. A batch holds at most `token_budget` tokens, or one longer text.
+    `tokenize` gives the encodings of texts; `run` maps packed ids [N] to pooled vectors [B, C]; `finish` is applied
+    to those. A batch holds at most `token_budget` tokens, or one longer text.
     """
 
     tokenize: Callable[[Sequence[str]], list[Encoding]]
-    run: Callable[[Tensor, Layout], Tensor]
-    pool: Pooling
+    run: Run
     finish: Callable[[Tensor], Tensor]
     size: int
     dtype: torch.dtype
@@ -105,8 +106,7 @@ class Encoder:
             [len(encoding) for encoding in encodings],
             torch.tensor(segments, dtype=torch.int64, device=self.device),
         )
-        hidden = self.run(torch.tensor(ids, dtype=torch.int64, device=self.device), layout)
-        return self.finish(self.pool(hidden, layout))
+        return self.finish(self.run(torch.tensor(ids, dtype=torch.int64, device=self.device), layout))
 
 
 def _silent(done: int) -> None:
@@ -132,13 +132,44 @@ def encoder_of(
     check_vocabulary(model.config, tokenizer)
     return Encoder(
         partial(encode_batch, tokenizer, maximum_length=_limit(model.config, maximum_length), workers=1),
-        model.encode if isinstance(model, EncoderDecoder) else partial(_body, model),
-        pooling_of(pooling, model),
+        run_of(pooling, model),
         normalised if normalise else _unchanged,
         model.config.hidden_size,
         model.embeddings.token.weight.dtype,
         model.device,
         token_budget,
+    )
+
+
+def open_encoder(
+    path: str | Path,
+    tokenizer: Tokenizer,
+    *,
+    family: str | None = None,
+    config: str | Path | None = None,
+    pooling: str = "cls",
+    token_budget: int = 2048,
+    maximum_length: int | None = None,
+    normalise: bool = False,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device = "cpu",
+) -> Encoder:
+    """The stages for the model of a path, loaded with the head that its pooling needs alone.
+
+    从路径加载模型并配置各阶段，只带池化所需的输出头。
+
+    Raises UserError as `load` and `encoder_of` do; for an unknown pooling before anything is read.
+    """
+    check_pooling(pooling)
+    heads = ("pool",) if pooling == "pooled" else ()
+    model = load(path, family=family, config=config, heads=heads, device=device, dtype=dtype)
+    return encoder_of(
+        model,
+        tokenizer,
+        pooling=pooling,
+        token_budget=token_budget,
+        maximum_length=maximum_length,
+        normalise=normalise,
     )
 
 
@@ -210,10 +241,6 @@ def normalised(vectors: Tensor) -> Tensor:
 
 def _unchanged(vectors: Tensor) -> Tensor:
     return vectors
-
-
-def _body(model: Transformer, ids: Tensor, layout: Layout) -> Tensor:
-    return model.body(model.embed(ids, layout), layout)
 
 
 def _limit(config: ModelConfig, asked: int | None) -> int | None:

@@ -43,9 +43,19 @@ def _fields(source: str, records: Iterable[tuple[int, object]], field: str) -> I
     for number, record in records:
         text = record.get(field) if isinstance(record, dict) else None
         if not isinstance(text, str):
-            held = ", ".join(list(record)[:6]) if isinstance(record, dict) else type(record).__name__
-            raise UserError(f"{source}: record {number} has no text in the field {field!r}; it holds {held}")
+            raise UserError(f"{source}: record {number} {_instead(record, field)}")
         yield text
+
+
+def _instead(record: object, field: str) -> str:
+    """What a record holds where a text was expected."""
+    if not isinstance(record, dict):
+        return f"is a {type(record).__name__}, expected an object with the field {field!r}"
+    if field not in record:
+        return f"has no field {field!r}; it holds {', '.join(map(str, list(record)[:6]))}"
+    held = json.dumps(record[field], ensure_ascii=False)
+    shown = held if len(held) <= 40 else held[:40] + "..."
+    return f"has {shown} in the field {field!r}, expected a text in quotes; name another field, or put quotes around"
 
 
 def _standard_lines(stream: BinaryIO) -> Iterator[str]:
@@ -86,3 +96,13 @@ def write_vectors(
             file.write(block.vectors.float().numpy().astype("<f4", copy=False).tobytes())
             told.append(Block(block.vectors[:0], block.tokens, block.cut, block.empty))
     return told
+
+
+def summary(out: Path, stages: Encoder, blocks: Sequence[Block], count: int, seconds: float) -> str:
+    """A line on what was written and how fast. 写出情况与速度的一行说明。"""
+    tokens = sum(block.tokens for block in blocks)
+    return (
+        f"{out}: {count:,} vectors of {stages.size} numbers; {seconds:.1f} s, "
+        f"{count / seconds:,.0f} texts/s, {tokens / seconds:,.0f} tokens/s "
+        f"({str(stages.dtype).removeprefix('torch.')}, {stages.device})"
+    )

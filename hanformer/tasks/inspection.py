@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
-from hanformer.models.checkpoint import Checkpoint, open_checkpoint, own_values
+from hanformer.models.checkpoint import Checkpoint, describe_checkpoint, own_values
 from hanformer.models.loading import assemble
 from hanformer.models.report import LoadReport
 from hanformer.tasks.opening import heads_in
-from hanformer.weights.source import TensorInfo
+from hanformer.weights.bundle import BundleIndex
+from hanformer.weights.source import Source, TensorInfo
 
 #: Where a value of the config comes from.
 FILE, OVERRIDDEN, FAMILY, DEFAULT = "file", "family, over the file", "family", "default"
@@ -49,6 +50,8 @@ class Inspection:
     """What `inspect` found; `family` and `loaded` are None where nothing tells, and `complaint` then says why.
 
     检查结果；无法识别或加载时 complaint 说明原因。
+
+    Of a TensorFlow index without its data, `loaded` is what would come of it, and `complaint` names what is missing.
     """
 
     origin: str
@@ -80,15 +83,14 @@ def inspect(
     Raises UserError where the path holds no checkpoint; what keeps a checkpoint from being loaded is told in
     `complaint`.
     """
-    complaint = None
+    complaint, loaded = None, None
     try:
-        checkpoint = open_checkpoint(path, family=family, config=config, checksums=False)
+        checkpoint = describe_checkpoint(path, family=family, config=config)
     except UserError as error:
         if config is not None:
             raise
         complaint = str(error)
-        checkpoint = open_checkpoint(path, family=family, config={}, checksums=False)
-    loaded = None
+        checkpoint = describe_checkpoint(path, family=family, config={})
     if complaint is None:
         try:
             loaded = _loaded(checkpoint)
@@ -102,8 +104,16 @@ def inspect(
         None if checkpoint.family is None else checkpoint.family.name,
         tuple(source.info(name) for name in source.names()),
         loaded,
-        complaint,
+        "; ".join(filter(None, (_without_data(source), complaint))) or None,
     )
+
+
+def _without_data(source: Source) -> str | None:
+    """What keeps an index alone from being loaded."""
+    if not isinstance(source, BundleIndex) or not source.missing:
+        return None
+    names = ", ".join(path.name for path in source.missing)
+    return f"{source.origin}: the index lies here without its data, {names}; get all files of the checkpoint"
 
 
 def _loaded(checkpoint: Checkpoint) -> Loaded:
@@ -119,8 +129,12 @@ def choices(checkpoint: Checkpoint) -> tuple[Choice, ...]:
     raw = own_values(checkpoint.raw) if checkpoint.dialect == "own" else checkpoint.raw
     said = ModelConfig.words(raw)
     return tuple(
-        _choice(entry.name, getattr(config, entry.name), said, entry.default) for entry in fields(config)
+        _choice(entry.name, getattr(config, entry.name), said, _default(entry)) for entry in fields(config)
     )
+
+
+def _default(entry: Field[Any]) -> object:
+    return entry.default if entry.default_factory is MISSING else entry.default_factory()
 
 
 def _choice(name: str, value: object, said: Mapping[str, object], default: object) -> Choice:

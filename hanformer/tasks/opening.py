@@ -6,12 +6,9 @@ from pathlib import Path
 
 from hanformer.errors import UserError
 from hanformer.models.checkpoint import Checkpoint
-from hanformer.models.loading import saved_heads, skeleton
+from hanformer.models.loading import HEAD_PARAMETERS, saved_heads, skeleton
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
-
-#: What the parameters of each head begin with.
-HEAD_PARAMETERS = {"lm": "lm_head.", "pool": "pooler.", "nsp": "nsp_head.", "discriminator": "discriminator."}
 
 
 def folder_of(checkpoint: Checkpoint) -> Path:

@@ -53,6 +53,14 @@ class CharacterMap:
         """The characters that are keys. 本身即为键的字符。"""
         return {character for character, (become, _) in self._nodes[self._root].items() if become is not None}
 
+    def settled(self) -> dict[str, str]:
+        """What a character becomes that is a key and begins no longer one. 无需再看后文的单字符替换。"""
+        return {
+            character: become
+            for character, (become, base) in self._nodes[self._root].items()
+            if become is not None and base not in self._nodes
+        }
+
     def openings(self) -> tuple[set[str], set[str]]:
         """The first, and the second, characters of longer keys. 较长键的首字符与次字符。"""
         longer = {character: base for character, (_, base) in self._nodes[self._root].items() if base >= 0}

@@ -18,6 +18,7 @@ from hanformer.text.protocols import Tokenizer
 from hanformer.text.sentencepiece_kinds import CPM
 from hanformer.text.sentencepiece_tokenizer import SentencePieceTokenizer
 from hanformer.text.wordpiece import WordPieceTokenizer
+from hanformer.weights.hub import SMALL_FILES, local_place
 
 ACCEPTED: Final = (
     "vocab.txt (WordPiece), *.model (SentencePiece), vocab.json or vocab.txt with merges.txt (byte-level BPE), "
@@ -26,20 +27,22 @@ ACCEPTED: Final = (
 """What `load_tokenizer` reads. 可识别的文件。"""
 
 _SHOWN: Final = 8
+#: Of a run, the folder of its best weights.
+_BEST: Final = "best"
 
 
 def load_tokenizer(path: str | Path, kind: str | None = None) -> Tokenizer:
-    """Open the tokenizer of a folder, or that a file is.
+    """Open the tokenizer of a folder (of a run too), of a hub id, or that a file is.
 
-    打开文件夹或文件中的分词器。
+    打开文件夹（含运行目录）、hub 名称或文件中的分词器。
 
     `kind` names the family of a SentencePiece model (see `sentencepiece_kinds.KINDS`) where neither a config
     beside it nor its pieces show it.
     Raises: UserError that lists what was found and what is accepted.
     """
-    path = Path(path)
+    path = local_place(path, SMALL_FILES)
     if not path.exists():
-        raise UserError(f"{path}: does not exist; expected a folder or a file: {ACCEPTED}")
+        raise UserError(f"{path}: does not exist; expected a folder, a hub id or a file: {ACCEPTED}")
     file = _chosen(path) if path.is_dir() else path
     if _has_merges(file):
         return ByteLevelTokenizer.load(file.parent)
@@ -50,7 +53,8 @@ def load_tokenizer(path: str | Path, kind: str | None = None) -> Tokenizer:
     if file.suffix == ".bin":
         return load_llama2c(file)
     if file.suffix == ".txt" and file.name not in MERGES_FILES:
-        return WordPieceTokenizer.load(path)
+        return WordPieceTokenizer.load(file.parent if path.is_dir() else file)
+    _refuse_half(file)
     raise UserError(f"{file}: no tokenizer that is known; expected {ACCEPTED}")
 
 
@@ -63,6 +67,10 @@ def _chosen(folder: Path) -> Path:
             raise UserError(f"{folder}: holds {[file.name for file in found]}; name one of them")
         if found and (found[0].suffix != ".json" or name == fast_files.FILE or _has_merges(found[0])):
             return found[0]
+    if (folder / _BEST).is_dir():
+        return _chosen(folder / _BEST)
+    for name in (*VOCABULARY_FILES, *MERGES_FILES):
+        _refuse_half(folder / name)
     held = sorted(file.name for file in folder.iterdir())
     shown = ", ".join(held[:_SHOWN]) + (", ..." if len(held) > _SHOWN else "")
     raise UserError(f"{folder}: no tokenizer found among {shown or 'no files'}; expected {ACCEPTED}")
@@ -74,6 +82,17 @@ def _has_merges(file: Path) -> bool:
         return False
     folder = file.parent
     return all(any((folder / name).is_file() for name in names) for names in (VOCABULARY_FILES, MERGES_FILES))
+
+
+def _refuse_half(file: Path) -> None:
+    """Raises UserError for a vocabulary of byte-level BPE without its merges, or the other way round."""
+    halves = (VOCABULARY_FILES, MERGES_FILES)
+    for here, there in (halves, halves[::-1]):
+        if file.name in here and file.is_file():
+            raise UserError(
+                f"{file}: one half of a byte-level BPE tokenizer, whose other half does not lie beside it; put "
+                f"{' or '.join(there)} into {file.parent}"
+            )
 
 
 def _sentencepiece(file: Path, kind: str | None) -> Tokenizer:

@@ -43,6 +43,7 @@ class Normaliser:
         self.settings = settings
         self.blank_behind = blank_behind
         self._rules = CharacterMap(settings.rules, origin)
+        self._settled = self._rules.settled()
         self._candidates = _candidates(self._rules, sorted(kept, key=len, reverse=True))
 
     def __call__(self, text: str) -> PlacedText:
@@ -91,11 +92,13 @@ class Normaliser:
             first, place = match.span()
             if match.lastindex:  # a piece that users defined
                 continue
-            rule = self._rules.longest(text, first)
-            if rule is None:
-                place = first + 1
-                continue
-            place, become = rule
+            become = self._settled.get(text[first])
+            if become is None:
+                rule = self._rules.longest(text, first)
+                if rule is None:
+                    place = first + 1
+                    continue
+                place, become = rule
             if done < first:
                 yield text[done:first], done, first, True
             yield become, first, place, False

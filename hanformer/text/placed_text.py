@@ -41,10 +41,10 @@ class PlacedText:
 
     def spans(self, lengths: Iterable[int]) -> list[tuple[int, int]]:
         """The spans of neighbouring parts of these lengths, none of them empty. 连续各段的区间。"""
-        borders = [0, *accumulate(lengths)]
+        borders = list(accumulate(lengths, initial=0))
         starts, ends = self.starts, self.ends
-        first = map(starts.__getitem__, borders[:-1])
-        last = map(ends.__getitem__, [border - 1 for border in borders[1:]])
+        first = [starts[border] for border in borders[:-1]]
+        last = [ends[border - 1] for border in borders[1:]]
         found = list(zip(first, last, strict=True))
         for place in compress(count(), map(eq, starts, ends)):
             part = bisect_right(borders, place) - 1

@@ -62,6 +62,8 @@ class SentencePieceTokenizer(FramedTokenizer):
         self._unknown = next(place for place, piece in enumerate(model.pieces) if piece.kind == UNKNOWN)
         self._whole = _ids(model, NORMAL, USER_DEFINED)
         self._bytes = _ids(model, BYTE) if model.cutting.byte_fallback else {}
+        self._lengths = [len(token) for token in tokens]
+        self._spelt = frozenset(range(len(tokens))) - frozenset(self._whole.values())
         self._silent = frozenset(_ids(model, CONTROL)) | {tokens[self._unknown]}
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -76,7 +78,10 @@ class SentencePieceTokenizer(FramedTokenizer):
         normal = self._normalise(made.text)
         if isinstance(made.starts, list):
             normal = normal.through(made)
-        return self._placed(self._library.encode(normal.text, out_type=str), normal)
+        ids: list[int] = self._library.encode(normal.text, out_type=int)
+        if not self._spelt.isdisjoint(ids):
+            return self._placed(self._library.encode(normal.text, out_type=str), normal)
+        return Pieces(ids, normal.spans(map(self._lengths.__getitem__, ids)))
 
     def decode(self, ids: Sequence[int], *, skip_specials: bool = True) -> str:
         """Text of ids: pieces one after another, ``▁`` as a blank, bytes put together to characters.
@@ -127,7 +132,7 @@ class SentencePieceTokenizer(FramedTokenizer):
         return cls(found.complete(model, file.parent), found)
 
     def _placed(self, parts: list[str], normal: PlacedText) -> Pieces:
-        """Ids and original places of the library's parts, which spell the normalised text."""
+        """The same from the library's parts, where some are unknown or bytes, whose ids tell no length."""
         if not self._bytes.keys().isdisjoint(parts):
             return self._placed_with_bytes(parts, normal)
         known, unknown = self._whole.get, self._unknown

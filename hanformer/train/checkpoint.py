@@ -90,6 +90,16 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
     Raises UserError where names or shapes differ: `where` names the file in the message.
     """
     own = weights_of(model)
+    check_names(own, weights, where)
+    for name, tensor in own.items():
+        tensor.copy_(weights[name])
+
+
+def check_names(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], where: str) -> None:
+    """Raises UserError where names or shapes of weights are not those of the model's own.
+
+    检查权重的名称与形状。
+    """
     wrong = sorted(own.keys() ^ weights.keys())
     wrong += [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
     if wrong:
@@ -97,8 +107,6 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str) ->
         raise UserError(
             f"{where}: these weights belong to another model ({names}); use the configuration of the run"
         )
-    for name, tensor in own.items():
-        tensor.copy_(weights[name])
 
 
 def random_state() -> dict[str, Tensor]:
@@ -179,6 +187,32 @@ class RunFolder:
         recover_folder(self.folder / "best")
         path = self.folder / "best" / WEIGHTS_FILE
         return read_tensors(path) if path.exists() else None
+
+
+class FollowedRun:
+    """The run of a process that does not lead: it reads what the leader has written, and writes nothing.
+
+    非主进程看到的训练目录：只读。
+    """
+
+    def __init__(self, run: RunFolder | MemoryRun) -> None:
+        self._run = run
+
+    def save_last(self, state: TrainState) -> None:
+        """Nothing: the leader does."""
+
+    def save_best(self, weights: Mapping[str, Tensor], metrics: Mapping[str, Any]) -> None:
+        """Nothing in a folder; in memory every process keeps its own."""
+        if isinstance(self._run, MemoryRun):
+            self._run.save_best(weights, metrics)
+
+    def last(self) -> TrainState | None:
+        """What the leader has saved."""
+        return self._run.last()
+
+    def best(self) -> dict[str, Tensor] | None:
+        """What the leader has saved."""
+        return self._run.best()
 
 
 class MemoryRun:

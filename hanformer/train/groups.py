@@ -14,15 +14,19 @@ Batch = TypeVar("Batch")
 
 @dataclass(frozen=True)
 class Group(Generic[Batch]):
-    """The micro-batches of one update: `start` to `stop` (exclusive) of an epoch.
+    """The micro-batches of one update: `start` to `stop` (exclusive) of an epoch, dealt to `workers` in turn.
 
-    一次更新所用的微批次。
+    一次更新所用的微批次，按轮次分给各进程。
+
+    Iterating gives those of worker `rank`.
     """
 
     epoch: int
     start: int
     stop: int
     batches: Batches[Batch]
+    rank: int = 0
+    workers: int = 1
 
     @property
     def ends_epoch(self) -> bool:
@@ -35,7 +39,12 @@ class Group(Generic[Batch]):
         return f"epoch {self.epoch}, batches {self.start} to {self.stop - 1}"
 
     def __iter__(self) -> Iterator[Batch]:
-        return (self.batches[index] for index in range(self.start, self.stop))
+        return (self.batches[index] for index in self.indices)
+
+    @property
+    def indices(self) -> range:
+        """The places of these micro-batches in the epoch."""
+        return range(self.start + self.rank, self.stop, self.workers)
 
 
 def groups_from(source: BatchSource[Batch], epoch: int, batch: int, size: int) -> Iterator[Group[Batch]]:

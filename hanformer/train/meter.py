@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hanformer.errors import UserError
+from hanformer.train.bad_batch import Moment
 from hanformer.train.step import Sums
 
 
@@ -15,7 +16,14 @@ class NonFiniteLoss(UserError):
     """The loss or its gradient became infinite or not a number; the weights of the last checkpoint are sound.
 
     损失或梯度出现 NaN/Inf；上一个检查点仍然完好。
+
+    moment: the update that did it.
     """
+
+    def __init__(self, moment: Moment, problem: str) -> None:
+        advice = "start again with a lower learning rate, a longer warm-up, clipping, or in fp32"
+        super().__init__(f"{moment}: {problem}; checkpoints before it are whole; {advice}")
+        self.moment = moment
 
 
 class Meter:
@@ -28,31 +36,36 @@ class Meter:
 
     def __init__(self, gradients_too: bool) -> None:
         self._gradients_too = gradients_too
-        self._waiting: list[tuple[str, Sums, Tensor]] = []
+        self._waiting: list[tuple[Moment, Sums, Tensor]] = []
         self._clear()
 
-    def add(self, place: str, sums: Sums, norm: Tensor, tokens: int | None) -> None:
-        """Takes in one update; `place` names it in an error; tokens None: its count."""
-        self._waiting.append((place, sums, norm))
+    def add(self, moment: Moment, sums: Sums, norm: Tensor, tokens: int | None) -> None:
+        """Takes in one update; tokens None: its count."""
+        self._waiting.append((moment, sums, norm))
         self._tokens += tokens or 0
         self._count_is_tokens = tokens is None
 
     def check(self) -> None:
-        """Raises NonFiniteLoss, with the place, for the first update that went wrong."""
+        """Raises NonFiniteLoss for the first update that went wrong."""
         if not self._waiting:
             return
         rows = [torch.stack([sums.total, sums.count, norm]).double() for _, sums, norm in self._waiting]
-        for (place, _, _), (total, count, norm) in zip(
+        for (moment, _, _), (total, count, norm) in zip(
             self._waiting, torch.stack(rows).tolist(), strict=True
         ):
-            self._require_finite(place, "loss", total)
+            self._require_finite(moment, "loss", total)
             if self._gradients_too:
-                self._require_finite(place, "gradient", norm)
+                self._require_finite(moment, "gradient", norm)
             self._total += total
             self._count += count
             self._norm += norm
             self._updates += 1
         self._waiting.clear()
+
+    def accepts(self, sums: Sums, norm: Tensor) -> bool:
+        """Whether an update is finite; waits for the device."""
+        values = [sums.total, norm] if self._gradients_too else [sums.total]
+        return all(bool(value.isfinite()) for value in values)
 
     def read(self) -> tuple[float, float, float] | None:
         """(mean loss, mean gradient norm, tokens) since the last reading; None where no update came."""
@@ -70,7 +83,6 @@ class Meter:
         self._count_is_tokens = True
 
     @staticmethod
-    def _require_finite(place: str, what: str, value: float) -> None:
+    def _require_finite(moment: Moment, what: str, value: float) -> None:
         if not math.isfinite(value):
-            advice = "start again with a lower learning rate, a longer warm-up, clipping, or in fp32"
-            raise NonFiniteLoss(f"{place}: the {what} is {value}; checkpoints before it are whole; {advice}")
+            raise NonFiniteLoss(moment, f"the {what} is {value}")

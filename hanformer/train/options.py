@@ -14,7 +14,9 @@ from hanformer.train.schedule import DECAYS
 FREE_ON_RESUME = frozenset(
     {"updates", "epochs", "time_limit", "validate_every", "patience", "checkpoint_every"}
     | {"checkpoint_seconds", "log_every", "best_by", "higher_is_better"}
+    | {"bad_loss", "recompute", "shard", "tensorboard"}
 )
+BAD_LOSSES = ("stop", "skip")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class TrainOptions:
     kept; `patience` validations without a better one end the run.
     Checkpoints: each `checkpoint_every` updates (None: after each epoch), each `checkpoint_seconds` (None:
     never), and at the end. They do not change what is computed.
+    Bad losses: `bad_loss` stop (the batches that did it are saved), or skip (so is the update, ten in a row at most).
+    Size: `recompute` keeps the input of each block alone and computes the rest again on the way back; `shard`
+    divides weights, gradients and the optimiser's state among the workers. Gradients stay the same.
+    `tensorboard` is a folder for TensorBoard's curves (empty: none).
     Raises UserError for values that make no sense.
     """
 
@@ -68,6 +74,10 @@ class TrainOptions:
     checkpoint_every: int | None = None
     checkpoint_seconds: float | None = 300.0
     log_every: int = 10
+    bad_loss: str = "stop"
+    recompute: bool = False
+    shard: bool = False
+    tensorboard: str = ""
 
     def __post_init__(self) -> None:
         self._check_length()
@@ -90,6 +100,8 @@ class TrainOptions:
             raise UserError("knots and schedule='piecewise' go together: give both or neither")
         if self.average not in AVERAGES:
             raise UserError(f"average: expected one of {', '.join(AVERAGES)}, got {self.average!r}")
+        if self.bad_loss not in BAD_LOSSES:
+            raise UserError(f"bad_loss: expected {' or '.join(BAD_LOSSES)}, got {self.bad_loss!r}")
 
     def _check_numbers(self) -> None:
         if not 0 <= self.seed < 2**63:

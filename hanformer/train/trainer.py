@@ -15,20 +15,13 @@ from torch import nn
 from hanformer.data.batches import BatchSource
 from hanformer.errors import UserError
 from hanformer.train.averaging import averaged, make_average
-from hanformer.train.checkpoint import (
-    MemoryRun,
-    Progress,
-    RunFolder,
-    TrainState,
-    load_weights,
-    random_state,
-    restore_random_state,
-    weights_of,
-)
+from hanformer.train.bad_batch import Moment, save_batches
+from hanformer.train.checkpoint import FollowedRun, MemoryRun, Progress, RunFolder, TrainState
+from hanformer.train.curves import with_curves
 from hanformer.train.groups import Group, SizedBatches, groups_from
 from hanformer.train.history import HISTORY_FILE, History, HistoryFile, Record
 from hanformer.train.interrupt import Interruption
-from hanformer.train.meter import Meter
+from hanformer.train.meter import Meter, NonFiniteLoss
 from hanformer.train.objective import Objective
 from hanformer.train.optim.adamw import adamw
 from hanformer.train.optim.base import OptimizerFactory
@@ -37,10 +30,15 @@ from hanformer.train.options import TrainOptions, check_same, to_json
 from hanformer.train.plan import rate_multiplier, total_updates
 from hanformer.train.precision import Precision
 from hanformer.train.progress import Reporter, SilentReporter
+from hanformer.train.recompute import recompute_blocks
 from hanformer.train.step import backward, scale_and_clip
 from hanformer.train.validation import Validation, judge, looking_only
+from hanformer.train.workers import Workers
 
 Batch = TypeVar("Batch")
+
+#: Updates in a row that may be skipped for their loss: after these, the weights are the fault.
+MOST_SKIPPED = 10
 
 
 class Trainer(Generic[Batch]):
@@ -52,7 +50,8 @@ class Trainer(Generic[Batch]):
     epoch. validate: model (averaged, in eval mode, without gradients) to metrics by name. run_folder: where
     `last/`, `best/` and history.jsonl are kept; without one nothing is written. size_of: tokens of a batch,
     for the rate (by default the loss's count). optimizer: makes the rule from parameter groups. accompany:
-    writes what else `best/` needs to be a model folder. Random draws must come from torch for a resumed run
+    writes what else `best/` needs to be a model folder. workers: the processes that share the run; each takes
+    `accumulate` micro-batches of an update, and one of them writes. Random draws must come from torch for a resumed run
     to be the same.
     Raises UserError for an empty source and a model with nothing to learn.
     """
@@ -70,23 +69,32 @@ class Trainer(Generic[Batch]):
         size_of: Callable[[Batch], int] | None = None,
         optimizer: OptimizerFactory = adamw,
         accompany: Callable[[Path], None] | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self.model = model
+        self.workers = workers or Workers()
         self.objective = objective
         self.source = source
         self.validate = validate
         self.size_of = size_of
-        self.reporter: Reporter = reporter or SilentReporter()
-        self.run = RunFolder(run_folder, accompany) if run_folder is not None else MemoryRun()
+        self.reporter = self._leaders(reporter, options)
+        self.folder = Path(run_folder) if run_folder is not None else None
+        self.write_to(RunFolder(run_folder, accompany) if run_folder is not None else MemoryRun())
         self.progress = Progress()
         self.history = History()
-        self._file = HistoryFile(Path(run_folder) / HISTORY_FILE if run_folder is not None else None)
+        writes = self.folder is not None and self.workers.leads
+        self._file = HistoryFile(self.folder / HISTORY_FILE if self.folder and writes else None)
+        if options.recompute:
+            recompute_blocks(model)
         groups = parameter_groups(model, options.weight_decay, options.no_decay)
+        groups = self.workers.divide(model, groups)
         self.parameters: list[nn.Parameter] = [p for group in groups for p in group["params"]]
         self.device = self.parameters[0].device
         self.precision = Precision(options.precision, self.device)
-        # The word that was chosen, so that a run never goes on in another number format.
-        self.options = dataclasses.replace(options, precision=self.precision.word)
+        # The word that was chosen, so that a run never goes on in another number format; and the micro-batches of
+        # all workers, so that it may go on with another number of them.
+        accumulate = options.accumulate * self.workers.size
+        self.options = dataclasses.replace(options, precision=self.precision.word, accumulate=accumulate)
         self.optimizer = optimizer(groups, options)
         self._base_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.average = make_average(
@@ -98,7 +106,17 @@ class Trainer(Generic[Batch]):
         )
         self._meter = Meter(gradients_too=not self.precision.may_overflow)
         self._batches = len(source.batches(0))
-        self._total = total_updates(options, self._batches)
+        self._total = total_updates(self.options, self._batches)
+        self._skipped = 0
+
+    def write_to(self, run: RunFolder | MemoryRun) -> None:
+        """Chooses where the run is kept; what does not lead only reads there."""
+        self.run = run if self.workers.leads else FollowedRun(run)
+
+    def _leaders(self, reporter: Reporter | None, options: TrainOptions) -> Reporter:
+        if not self.workers.leads:
+            return SilentReporter()
+        return with_curves(reporter or SilentReporter(), options.tensorboard)
 
     def fit(self, *, resume: bool = False) -> History:
         """Trains to the end, and leaves the model in eval mode with the best (or else the averaged) weights.
@@ -110,33 +128,42 @@ class Trainer(Generic[Batch]):
         Raises UserError where the folder holds a run and resume is False, where the checkpoint, the options
         or the data do not fit, and where saving fails; NonFiniteLoss where the loss is not a number.
         """
-        self._begin(resume)
-        with Interruption() as interruption, closing(self.reporter):
-            self.reporter.start(self._fraction())
-            for group in self._groups():
-                self._update(group)
-                self._after_update(group)
-                if interruption.requested:
-                    self._break_off()
-            self._finish()
+        with self.workers.watched():
+            self._begin(resume)
+            with Interruption() as interruption, closing(self.reporter):
+                self.reporter.start(self._fraction())
+                try:
+                    self._train(interruption)
+                except NonFiniteLoss as error:
+                    error.args = (f"{error}{self._kept(error.moment)}",)
+                    raise
         return self.history
+
+    def _train(self, interruption: Interruption) -> None:
+        for group in self._groups():
+            self._update(group)
+            self._after_update(group)
+            if self.workers.any(interruption.requested):
+                self._break_off()
+        self._finish()
 
     # Beginning and end
 
     def _begin(self, resume: bool) -> None:
-        state = self.run.last()
+        state = self.workers.first(self.run.last)
         if state is not None and not resume:
             raise UserError(
                 f"{self._place()} already holds a run ({state.progress.update} updates): "
                 "resume it, or choose another folder"
             )
-        torch.manual_seed(self.options.seed)
+        self.workers.seed(self.options.seed)
         if state is not None:
             self._restore(state)
         self._file.rewrite(self.history)
         now = time.monotonic()
         self._origin = now - self.progress.seconds
-        self._saved_at = self._recorded_at = now
+        self._recorded_at = now
+        self._saved_at = self.progress.seconds
         self.model.train()
 
     def _finish(self) -> None:
@@ -144,20 +171,20 @@ class Trainer(Generic[Batch]):
         validated = self.history.validations[-1:]
         if self.validate is None:
             with averaged(self.parameters, self.average):
-                self.run.save_best(weights_of(self.model), {"update": self.progress.update})
+                self.run.save_best(self.workers.weights(self.model), {"update": self.progress.update})
         elif not validated or validated[0].update != self.progress.update:
             self._validate(self.validate)
         self._save()
-        weights = self.run.best()
+        weights = self.workers.first(self.run.best)
         if weights is not None:
-            load_weights(self.model, weights, self._place())
+            self.workers.load(self.model, weights, self._place())
         self.model.eval()
 
     def _break_off(self) -> None:
         self._record()
         self._save()
         saved = f"saved in {self._place()}; resume to go on"
-        kept = saved if isinstance(self.run, RunFolder) else "nothing saved"
+        kept = saved if self.folder is not None else "nothing saved"
         self.reporter.note(f"interrupted after update {self.progress.update}: {kept}")
         raise KeyboardInterrupt
 
@@ -170,12 +197,18 @@ class Trainer(Generic[Batch]):
 
     def _update(self, group: Group[Batch]) -> None:
         self._set_rate()
-        batches = SizedBatches(group, self.size_of)
-        sums = backward(self.model, self.objective, batches, self.precision)
+        moment = Moment(self.progress.update, group)
+        batches = SizedBatches(self.workers.share(group), self.size_of)
+        rounds = self.workers.rounds(group, batches)
+        sums = backward(self.model, self.objective, rounds, self.precision, self.workers)
         scaler = self.precision.scaler
         scaler.unscale_(self.optimizer)
-        norm = scale_and_clip(self.parameters, sums.scale, self.options.clip_norm)
-        self._meter.add(f"update {self.progress.update} ({group.place})", sums, norm, batches.size)
+        norm = scale_and_clip(self.parameters, sums.scale, self.options.clip_norm, self.workers.norm)
+        if self.options.bad_loss == "skip" and not self._meter.accepts(sums, norm):
+            self._skip(moment)
+            return
+        self._skipped = 0
+        self._meter.add(moment, sums, norm, batches.size)
         # Looking waits for a GPU: there, a bad loss is found when the next record is due.
         if self.device.type == "cpu":
             self._meter.check()
@@ -183,13 +216,26 @@ class Trainer(Generic[Batch]):
         scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 
+    def _skip(self, moment: Moment) -> None:
+        self._skipped += 1
+        if self._skipped > MOST_SKIPPED:
+            raise NonFiniteLoss(moment, f"the loss is not finite, as in the {MOST_SKIPPED} updates before")
+        self.precision.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.reporter.note(f"{moment}: the loss is not finite; this update is skipped{self._kept(moment)}")
+
+    def _kept(self, moment: Moment) -> str:
+        if self.folder is None or not self.workers.leads:
+            return ""
+        return f"; its batches are saved in {save_batches(self.folder, moment)}"
+
     def _after_update(self, group: Group[Batch]) -> None:
         progress, options = self.progress, self.options
         progress.update += 1
         progress.epoch, progress.batch = (
             (group.epoch + 1, 0) if group.ends_epoch else (group.epoch, group.stop)
         )
-        progress.seconds = time.monotonic() - self._origin
+        progress.seconds = self._elapsed()
         self.average.follow(progress.update)
         if progress.update % options.log_every == 0:
             self._record()
@@ -203,7 +249,10 @@ class Trainer(Generic[Batch]):
 
     def _overdue(self) -> bool:
         limit = self.options.checkpoint_seconds
-        return limit is not None and time.monotonic() - self._saved_at >= limit
+        return limit is not None and self.progress.seconds - self._saved_at >= limit
+
+    def _elapsed(self) -> float:
+        return self.workers.same([time.monotonic() - self._origin])[0]
 
     def _done(self) -> bool:
         progress, options = self.progress, self.options
@@ -235,6 +284,8 @@ class Trainer(Generic[Batch]):
         now = time.monotonic()
         if reading is not None:
             loss, norm, tokens = reading
+            if self.size_of is not None:
+                tokens = float(self.workers.summed(torch.tensor(tokens, dtype=torch.float64)))
             record = Record(
                 update=self.progress.update,
                 epoch=self._epochs(),
@@ -256,11 +307,14 @@ class Trainer(Generic[Batch]):
         began = time.monotonic()
         self._meter.check()
         with averaged(self.parameters, self.average), looking_only(self.model), self.precision.autocast():
-            metrics = {name: float(value) for name, value in validate(self.model).items()}
+            found = self.workers.look(self.model, validate)
+            values = self.workers.same([float(value) for value in found.values()])
+            metrics = dict(zip(found, values, strict=True))
             best = judge(metrics, self.options, self.progress)
             if best:
-                self.run.save_best(weights_of(self.model), {"update": self.progress.update, **metrics})
-        self.progress.seconds = time.monotonic() - self._origin
+                weights = self.workers.weights(self.model)
+                self.run.save_best(weights, {"update": self.progress.update, **metrics})
+        self.progress.seconds = self._elapsed()
         record = Record(self.progress.update, self._epochs(), self.progress.seconds, metrics=metrics)
         self._keep(record)
         self.reporter.validated(record, best)
@@ -275,17 +329,21 @@ class Trainer(Generic[Batch]):
     def _save(self) -> None:
         began = time.monotonic()
         self._meter.check()
-        self.progress.seconds = began - self._origin
+        self.progress.seconds = self._elapsed()
         self.run.save_last(self._state())
-        self._saved_at = time.monotonic()
+        self._saved_at = self.progress.seconds
         self._leave_out(began)
 
     def _state(self) -> TrainState:
         tensors, plain = optimizer_state(self.optimizer)
-        parts = {"optimizer": tensors, "average": self.average.state(), "random": random_state()}
+        parts = {
+            "optimizer": self.workers.whole(tensors, 0),
+            "average": self.workers.whole(self.average.state(), -1),
+            "random": self.workers.random_state(),
+        }
         return TrainState(
             progress=dataclasses.replace(self.progress),
-            weights=weights_of(self.model),
+            weights=self.workers.weights(self.model),
             tensors={
                 f"{part}.{name}": value for part, named in parts.items() for name, value in named.items()
             },
@@ -306,11 +364,12 @@ class Trainer(Generic[Batch]):
                 f"{place}: the run had {state.values['batches']} batches in its first epoch, the data now "
                 f"gives {self._batches}; resume with the same data, or start in another folder"
             )
-        load_weights(self.model, state.weights, place)
-        restore_optimizer(self.optimizer, state.part("optimizer"), state.values["optimizer"])
-        self.average.restore(state.part("average"))
+        self.workers.load(self.model, state.weights, place)
+        tensors = self.workers.part(state.part("optimizer"), 0)
+        restore_optimizer(self.optimizer, tensors, state.values["optimizer"])
+        self.average.restore(self.workers.part(state.part("average"), -1))
         self.precision.scaler.load_state_dict(state.values["scaler"])
-        restore_random_state(state.part("random"))
+        self.workers.restore_random_state(state.part("random"))
         self.history = History.from_json(state.values["history"])
         self.progress = state.progress
 
@@ -318,4 +377,4 @@ class Trainer(Generic[Batch]):
         return {**to_json(self.options), "optimizer": type(self.optimizer).__name__}
 
     def _place(self) -> str:
-        return str(self.run.folder) if isinstance(self.run, RunFolder) else "memory"
+        return "memory" if self.folder is None else str(self.folder)

@@ -38,15 +38,13 @@ VERSION_1 = (
 Extents = tuple[Extent, ...]
 
 
-class Bundle:
-    """A TensorFlow checkpoint named by its prefix: PREFIX.index and PREFIX.data-00000-of-00001 and so on.
+class BundleIndex:
+    """What PREFIX.index alone tells of a TensorFlow checkpoint: names, shapes and dtypes, not the values.
 
-    TensorFlow 检查点（V2），以前缀命名；张量惰性读取。
+    仅由索引文件得到的检查点内容：名称、形状与类型，没有数值。
 
-    Everything but the values is checked at once; with `checksums` the values are checked when they are read. Strings
-    and the object graph are left out of names(); `unreadable` lists them. Raises UserError for a missing file, for
-    damage (naming file, tensor and offset), and for version 1.
-    Source: tensorflow/core/util/tensor_bundle.
+    `read` gives tensors on the meta device. Strings and the object graph are left out of names(); `unreadable` lists
+    them. Raises UserError for a missing index, for damage (naming file and entry), and for version 1.
     """
 
     format = "tensorflow"
@@ -58,9 +56,7 @@ class Bundle:
         raw = read_table(self._index, checksums=checksums)
         self._header = self._read_header(raw)
         self._entries = {key: self._read_entry(key, raw[key]) for key in raw if key != HEADER_KEY}
-        self._files = {shard: self._open(shard) for shard in self._shards()}
         self._named = {self._name(key): entry for key, entry in self._entries.items() if key[:1] != PART_MARK}
-        self._check()
 
     def names(self) -> tuple[str, ...]:
         """Names of all tensors that hold numbers, sorted. 全部数值张量的名字。"""
@@ -71,27 +67,23 @@ class Bundle:
         """What is no tensor of numbers, such as the object graph: name -> kind. 非数值条目及其种类。"""
         return {name: entry.kind_name for name, entry in self._named.items() if not entry.dtype}
 
+    @property
+    def missing(self) -> list[Path]:
+        """The data files that are not there. 缺失的数据文件。"""
+        paths = (data_path(self.origin, shard, self._header.shards) for shard in sorted(self._shards()))
+        return [path for path in paths if not path.is_file()]
+
     def info(self, name: str) -> TensorInfo:
         """Shape and dtype of a tensor. 张量的形状与类型。"""
         entry, dtype = self._find(name)
         return TensorInfo(name, entry.shape, dtype)
 
     def read(self, name: str) -> Tensor:
-        """A tensor: a view of the mapped file, or a copy where it is stored in parts.
-
-        读取张量。
-
-        Raises UserError for an unknown name, and where the bytes are not those that were written.
-        """
+        """A tensor of that shape and dtype without values, on the meta device. 没有数值的张量。"""
         entry, dtype = self._find(name)
-        if not entry.parts:
-            return self._stored(name, entry, dtype)
-        whole = torch.empty(entry.shape, dtype=dtype)
-        for extents in entry.parts:
-            part = self._entries[part_key(name.encode(), extents)]
-            places = [slice(start, start + length) for start, length in _resolved(extents, entry.shape)]
-            whole[tuple(places)] = self._stored(name, part, dtype)
-        return whole
+        with damage_in(f"{self._index}: tensor {name!r}"):
+            byte_size(entry.shape, dtype)
+        return torch.empty(entry.shape, dtype=dtype, device="meta")
 
     def _find(self, name: str) -> tuple[Entry, torch.dtype]:
         entry = self._named.get(name)
@@ -100,13 +92,6 @@ class Bundle:
         if entry.dtype is None:
             raise UserError(f"{self.origin}: {name!r} is a {entry.kind_name}, not a tensor of numbers")
         return entry, entry.dtype
-
-    def _stored(self, name: str, entry: Entry, dtype: torch.dtype) -> Tensor:
-        file = self._files[entry.shard]
-        with damage_in(_place(file, name, entry)):
-            if self._checksums and masked_crc32c(file.part(entry.offset, entry.size)) != entry.checksum:
-                raise Malformed("its bytes are not those that were written (CRC-32C differs)")
-            return file.tensor(entry.offset, entry.shape, dtype)
 
     def _read_header(self, raw: Mapping[bytes, bytes]) -> Header:
         with damage_in(str(self._index)):
@@ -135,6 +120,46 @@ class Bundle:
                 "(from 0); the file is damaged, get it again"
             )
         return used
+
+
+class Bundle(BundleIndex):
+    """A TensorFlow checkpoint named by its prefix: PREFIX.index and PREFIX.data-00000-of-00001 and so on.
+
+    TensorFlow 检查点（V2），以前缀命名；张量惰性读取。
+
+    Everything but the values is checked at once; with `checksums` the values are checked when they are read. Raises
+    UserError for a missing file, for damage (naming file, tensor and offset), and for version 1.
+    Source: tensorflow/core/util/tensor_bundle.
+    """
+
+    def __init__(self, prefix: str | Path, *, checksums: bool = True) -> None:
+        super().__init__(prefix, checksums=checksums)
+        self._files = {shard: self._open(shard) for shard in self._shards()}
+        self._check()
+
+    def read(self, name: str) -> Tensor:
+        """A tensor: a view of the mapped file, or a copy where it is stored in parts.
+
+        读取张量。
+
+        Raises UserError for an unknown name, and where the bytes are not those that were written.
+        """
+        entry, dtype = self._find(name)
+        if not entry.parts:
+            return self._stored(name, entry, dtype)
+        whole = torch.empty(entry.shape, dtype=dtype)
+        for extents in entry.parts:
+            part = self._entries[part_key(name.encode(), extents)]
+            places = [slice(start, start + length) for start, length in _resolved(extents, entry.shape)]
+            whole[tuple(places)] = self._stored(name, part, dtype)
+        return whole
+
+    def _stored(self, name: str, entry: Entry, dtype: torch.dtype) -> Tensor:
+        file = self._files[entry.shard]
+        with damage_in(_place(file, name, entry)):
+            if self._checksums and masked_crc32c(file.part(entry.offset, entry.size)) != entry.checksum:
+                raise Malformed("its bytes are not those that were written (CRC-32C differs)")
+            return file.tensor(entry.offset, entry.shape, dtype)
 
     def _open(self, shard: int) -> MappedFile:
         return MappedFile(data_path(self.origin, shard, self._header.shards))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hanformer.errors import UserError
-from hanformer.weights.bundle import VERSION_1, Bundle
+from hanformer.weights.bundle import VERSION_1, Bundle, BundleIndex
 from hanformer.weights.bundle_writer import CHECKPOINT_FILE, named_checkpoint, write_bundle
 from hanformer.weights.checks import shortened
 from hanformer.weights.megatron import RANK_FILE, MegatronRanks, megatron_folder
@@ -51,6 +51,31 @@ def open_source(path: str | Path, *, checksums: bool = True) -> Source:
     raise UserError(
         f"{path}: no such file, folder or prefix; expected {_ACCEPTED}. {_neighbours(target.parent)}"
     )
+
+
+def open_described(path: str | Path) -> Source:
+    """`open_source` without checksums; where a TensorFlow index lies without its data, what it tells alone.
+
+    打开检查点以供查看；只有 TensorFlow 索引而没有数据时，给出索引所述。
+
+    Raises UserError as `open_source` does.
+    """
+    try:
+        return open_source(path, checksums=False)
+    except UserError:
+        index = _lone_index(Path(path))
+        if index is None:
+            raise
+        return index
+
+
+def _lone_index(path: Path) -> BundleIndex | None:
+    """The TensorFlow index that a path means, if data files that it names are missing."""
+    prefix = _bundle_prefix(path) if path.is_dir() else Path(str(path).removesuffix(".index"))
+    if prefix is None or not Path(f"{prefix}.index").is_file():
+        return None
+    index = BundleIndex(prefix, checksums=False)
+    return index if index.missing else None
 
 
 def _is_bundle(prefix: Path) -> bool:

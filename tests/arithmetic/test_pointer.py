@@ -24,11 +24,11 @@ from hanformer.arithmetic.pointer import (
     PointerTransformer,
     SlotPointer,
     add_pointer,
+    load_pointer,
     pointed_logits,
     slot_ids,
 )
-from hanformer.arithmetic.pointer_store import PointerRun, load_pointer, write_pointer
-from hanformer.arithmetic.recipe import Recipe, read_description
+from hanformer.arithmetic.recipe import Recipe, description_of
 from hanformer.arithmetic.solver import Solver
 from hanformer.arithmetic.training import load_layout, load_solver, make_layout, make_model, train
 from hanformer.data.sequences import Pair, join_pairs
@@ -36,6 +36,7 @@ from hanformer.decode import Beam, generate
 from hanformer.errors import UserError
 from hanformer.models import Transformer, load, save
 from hanformer.train.checkpoint import weights_of
+from hanformer.train.parts import PartsRun, write_part
 from hanformer.train.sequence import predict_targets
 from tests.arithmetic.tiny import RECIPE, tiny_data, tiny_run
 from tests.harness import DECODING, EXACT, Rows, UncachedState, random_model, run_packed, tiny_config
@@ -210,7 +211,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     model = make_model(RECIPE, layout).eval()
     assert isinstance(model, PointerTransformer)
     save(model.transformer, tmp_path)
-    write_pointer(model.pointer.state_dict(), tmp_path)
+    write_part(model.pointer, "pointer", tmp_path)
     opened = load_pointer(load(tmp_path), layout, tmp_path)
     rows = [layout.read(problem.text).source for problem in tiny_data().train[:3]]
     assert torch.equal(opened.prompt(rows)[0], model.prompt(rows)[0])
@@ -218,7 +219,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 def test_the_best_weights_come_back_whole(tmp_path: Path) -> None:
     model = pointer_model()
-    store = PointerRun(tmp_path, lambda folder: (folder / "companion").touch())
+    store = PartsRun(tmp_path, lambda folder: (folder / "companion").touch())
     assert store.best() is None
     store.save_best(weights_of(model), {"accuracy": 0.5})
     best = store.best()
@@ -233,7 +234,7 @@ def test_a_run_with_a_pointer_is_a_model_folder_too(run: Path) -> None:
     stack = load(run).state_dict()
     for name, tensor in solver.model.transformer.state_dict().items():
         assert torch.equal(tensor, stack[name]), name
-    assert read_description(run)["recipe"]["pointer"] is True
+    assert description_of(run)["recipe"]["pointer"] is True
 
 
 def test_validation_and_the_opened_run_agree(tmp_path: Path) -> None:
@@ -264,7 +265,7 @@ def test_a_broken_pointer_is_named(run: Path, tmp_path: Path, break_file: object
 
 def test_a_foreign_pointer_is_named(run: Path, tmp_path: Path) -> None:
     layout = load_layout(run)
-    write_pointer(SlotPointer(8, slot_ids(layout)).state_dict(), tmp_path)
+    write_part(SlotPointer(8, slot_ids(layout)), "pointer", tmp_path)
     with pytest.raises(UserError, match="another model"):
         load_pointer(load(run), layout, tmp_path)
 
@@ -312,7 +313,7 @@ def test_the_raw_layout_has_nothing_to_point_at(tmp_path: Path) -> None:
 def test_a_run_toml_with_a_broken_recipe_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('version = 2\nrecipe = "mine"\n', encoding="utf-8")
     with pytest.raises(UserError, match="recipe"):
-        read_description(tmp_path)
+        description_of(tmp_path)
 
 
 @pytest.mark.parametrize("strength", [-0.5, math.nan, math.inf])

@@ -8,10 +8,11 @@ from pathlib import Path
 from hanformer.arithmetic.data_sets import DataSet
 from hanformer.arithmetic.generated import generate
 from hanformer.arithmetic.layouts import Noise
-from hanformer.arithmetic.recipe import Recipe, Sizes
+from hanformer.arithmetic.recipe import Recipe
 from hanformer.arithmetic.slot_layout import SlotOptions
 from hanformer.arithmetic.training import train
 from hanformer.train.options import TrainOptions
+from hanformer.train.sizes import Sizes
 
 KINDS = ("年龄", "归一")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 import torch
 from torch import Tensor
 
 from hanformer.config import ModelConfig
+from hanformer.errors import UserError
 from hanformer.models import Transformer
 from tests.harness.material import EXACT, Rows, random_model, random_rows, run_packed
 
@@ -66,7 +68,10 @@ DECODING: tuple[tuple[str, object], ...] = (
 
 
 def check_cached_decoding(config: ModelConfig) -> None:
-    """prompt and step give the logits of reading everything anew, whatever was selected or truncated."""
+    """prompt and step give the logits of reading everything anew, whatever was selected or truncated.
+
+    A state that cannot go back so far refuses, and goes on as if it had not been asked.
+    """
     model = random_model(config)
     for lengths, actions in (((3, 1, 6), DECODING), ((4, 4, 4), DECODING[:4])):
         prompts = random_rows(config, lengths)
@@ -80,6 +85,9 @@ def check_cached_decoding(config: ModelConfig) -> None:
             elif action == "select":
                 state.select(torch.tensor(argument))
                 uncached.select(argument)
+            elif argument < state.earliest:
+                with pytest.raises(UserError, match="truncate: this state of fixed size"):
+                    state.truncate(argument)
             else:
                 state.truncate(argument)
                 uncached.truncate(argument)

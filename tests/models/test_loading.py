@@ -98,7 +98,7 @@ def test_a_file_without_a_config(model: Transformer, tmp_path: Path, write: Writ
     file = write(model, tmp_path)
     raw = json.loads((tmp_path / CONFIG_FILE).read_text(encoding="utf-8"))
     (tmp_path / CONFIG_FILE).unlink()
-    with pytest.raises(UserError, match=r"expected one JSON config .* name it with config="):
+    with pytest.raises(UserError, match=r"expected one JSON config .* name it \(config=, --config\)"):
         load(file)
     same(load(file, config=raw, heads=HEADS), model)
     (tmp_path / "settings.json").write_text(json.dumps(raw), encoding="utf-8")

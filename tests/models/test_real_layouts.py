@@ -188,7 +188,7 @@ def test_a_checkpoint_of_no_family(data_folder: Path) -> None:
     folder = data_folder / "checkpoints" / "tf_ckpt_t2t_transformer"
     with pytest.raises(UserError, match="expected one JSON config"):
         load(folder)
-    with pytest.raises(UserError, match=r'not to be told .* name it, as in family="nezha"'):
+    with pytest.raises(UserError, match=r'not to be told .* name it \(family="nezha", --family nezha'):
         load(folder, config={"vocab_size": 8000})
 
 

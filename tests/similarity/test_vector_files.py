@@ -56,8 +56,8 @@ def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch, content: bytes,
         ("a.txt", b"\xff\xfe\xff", None, "not UTF-8"),
         ("a.txt.gz", gzip.compress(LINES)[:-9], None, "truncated"),
         ("a.jsonl", RECORDS, None, "--field"),
-        ("a.jsonl", RECORDS, "title", "no text in the field 'title'; it holds id, text"),
-        ("a.jsonl", RECORDS, "id", "no text in the field 'id'"),
+        ("a.jsonl", RECORDS, "title", "record 1 has no field 'title'; it holds id, text"),
+        ("a.jsonl", RECORDS, "id", "record 1 has 0 in the field 'id', expected a text in quotes"),
         ("a.jsonl", b'{"text": ', "text", "JSON"),
     ],
 )
@@ -75,7 +75,7 @@ def test_bad_files_are_refused(
         (b"", None, "found none"),
         (b"a\n\xff", None, "line 2"),
         (b'{"text": "a"}\n{', "text", "line 2"),
-        (b"[1]\n", "text", "record 1 has no text"),
+        (b"[1]\n", "text", "record 1 is a list, expected an object"),
     ],
 )
 def test_bad_standard_input_is_refused(

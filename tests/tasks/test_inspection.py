@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hanformer import inspect, save
+from hanformer import inspect, load, save
 from hanformer.errors import UserError
 from hanformer.tasks.inspection import DEFAULT, FAMILY, FILE, OVERRIDDEN, Like, alike
 from hanformer.weights.source import TensorInfo
 from tests.harness import random_model, tiny_config
 from tests.similarity.tiny import tiny_encoder
+from tests.weights.material import GOLDEN
 
 
 @pytest.mark.parametrize("form", ["safetensors", "transformers", "tensorflow"])
@@ -114,3 +117,46 @@ def test_tensors_are_grouped_over_layers() -> None:
         Like("odd{}.3", (1,), "float32", 1),
     ]
     assert alike([info("a{}0", 1), info("a{}1", 1)])[0].name == "a(){0..1}"
+
+
+@pytest.mark.parametrize("case", ["bert", "albert", "nezha", "roformer", "t5_1_1", "gpt2_ml"])
+@pytest.mark.parametrize("named", ["", "model.ckpt", "model.ckpt.index"])
+def test_an_index_alone_tells_what_its_data_would_give(case: str, named: str, tmp_path: Path) -> None:
+    family = json.loads((GOLDEN / case / "case.json").read_text())["bert4keras_model"]
+    whole = inspect(GOLDEN / case, family=family)
+    for file in GOLDEN.joinpath(case).iterdir():
+        if ".data-" not in file.name and file.suffix != ".npz":
+            shutil.copy(file, tmp_path)
+    found = inspect(tmp_path / named, family=family)
+    assert found.complaint is not None and "model.ckpt.data-00000-of-00001" in found.complaint
+    assert (found.tensors, found.family, found.format) == (whole.tensors, whole.family, whole.format)
+    assert found.loaded is not None and whole.loaded is not None
+    assert replace(found.loaded.report, origin="") == replace(whole.loaded.report, origin="")
+    assert (found.loaded.parameters, found.loaded.heads) == (whole.loaded.parameters, whole.loaded.heads)
+    with pytest.raises(UserError, match="data-00000-of-00001"):
+        load(tmp_path / named, family=family)
+
+
+def test_an_index_without_config_and_data(tmp_path: Path) -> None:
+    shutil.copy(GOLDEN / "bert" / "model.ckpt.index", tmp_path)
+    found = inspect(tmp_path)
+    assert found.loaded is None and found.family == "bert" and len(found.tensors) == 46
+    assert found.complaint is not None
+    assert "without its data" in found.complaint and "expected one JSON config" in found.complaint
+
+
+def test_published_indexes(data_folder: Path) -> None:
+    folder = data_folder / "checkpoints" / "tf_index_only"
+    config = folder / "bert_wwm_zh__bert_config.json"
+    families = {
+        "albert_small_zh_google__albert_model": "albert",
+        "albert_tiny_zh_google__albert_model": "albert",
+        "bert_wwm_zh__bert_model": "bert",
+        "google_bert_zh__bert_model": "bert",
+    }
+    for name, family in families.items():
+        assert inspect(folder / f"{name}.ckpt").family == family
+    for name in ("bert_wwm_zh__bert_model", "google_bert_zh__bert_model"):
+        found = inspect(folder / f"{name}.ckpt.index", config=config)
+        assert found.loaded is not None and found.loaded.parameters == 102_882_442
+        assert found.loaded.report.fits and found.loaded.heads == ("lm", "pool", "nsp")

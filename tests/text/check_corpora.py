@@ -1,10 +1,11 @@
 """Every line of real corpora: WordPiece as the tokenizers library cuts it, and the two word segmenters alike.
 
-    python -m tests.text.check_corpora DATA_FOLDER [--seconds 60] [--checks uncased,cased,pairs,jieba]
+    python -m tests.text.check_corpora DATA_FOLDER [--checks uncased,cased,pairs,jieba] [--folders WORD] [--workers N]
 
 Prints a table of what was checked and what differed in each folder of the data. The texts of a JSON file are its
-strings, those of another file its lines; each text and the next make a pair, cut to 64 tokens. `--seconds` bounds
-the time for each check of each folder; a check that was cut short says so.
+strings, those of another file its lines; of equal texts of a file one is checked; each text and the next make a pair,
+cut to 64 tokens. Files are shared out to processes, one a core. `--seconds` bounds the time for each check of each
+file; a check that was cut short says so.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import lzma
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
 
 from tokenizers import BertWordPieceTokenizer
@@ -47,52 +52,78 @@ Check = Callable[[Sequence[str]], Iterable[bool]]
 
 @dataclass
 class Outcome:
-    """What one check found in one folder."""
+    """What one check found in a file, or in all of a folder's."""
 
     texts: int = 0
     characters: int = 0
     differing: list[str] = field(default_factory=list)
     whole: bool = True
+    seconds: float = 0.0
+
+    def add(self, other: Outcome) -> None:
+        """What another file brought."""
+        self.texts += other.texts
+        self.characters += other.characters
+        self.differing += other.differing
+        self.whole = self.whole and other.whole
+        self.seconds += other.seconds
+
+
+@dataclass(frozen=True)
+class Task:
+    """One check of one file."""
+
+    path: Path
+    name: str
+    vocabulary: Path
+    seconds: float
+
+
+CHECKS = ("uncased", "cased", "pairs", "jieba")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table; 1 where a text differs."""
     options = argparse.ArgumentParser(prog="python -m tests.text.check_corpora", description=__doc__)
     options.add_argument("data", type=Path)
-    options.add_argument("--seconds", type=float, default=60.0)
+    options.add_argument("--seconds", type=float, default=float("inf"))
     options.add_argument("--vocabulary", default="vocab/bert_zh_vocab_21128.txt")
-    options.add_argument("--checks", default="uncased,cased,pairs,jieba")
+    options.add_argument("--checks", default=",".join(CHECKS))
+    options.add_argument("--folders", default="", help="only folders with this word in their path")
+    options.add_argument("--workers", type=int, default=os.cpu_count())
     chosen = options.parse_args(arguments)
-    vocabulary = chosen.data / chosen.vocabulary
-    known: dict[str, Callable[[], Check]] = {
-        "uncased": lambda: wordpiece_check(vocabulary, True),
-        "cased": lambda: wordpiece_check(vocabulary, False),
-        "pairs": lambda: pairs_check(vocabulary),
-        "jieba": segmenter_check,
-    }
+    names = [name for name in CHECKS if name in chosen.checks.split(",")]
+    tasks = [
+        Task(path, name, chosen.data / chosen.vocabulary, chosen.seconds)
+        for folder in folders(chosen.data)
+        if chosen.folders in str(folder.relative_to(chosen.data))
+        for name in names
+        for path in sorted(path for path in folder.iterdir() if path.is_file())
+    ]
+    # Processes are what shares the work out; threads within them would wait for each other.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     try:
-        checks = {name: known[name]() for name in known if name in chosen.checks.split(",")}
-        return report(chosen.data, checks, chosen.seconds)
+        with ProcessPoolExecutor(chosen.workers) as pool:
+            return report(chosen.data, tasks, pool.map(run, tasks))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def report(data: Path, checks: dict[str, Check], seconds: float) -> int:
+def report(data: Path, tasks: Iterable[Task], outcomes: Iterable[Outcome]) -> int:
     """One row for each folder and check, and the first texts that differ."""
-    print("| folder | check | texts | characters | differ | |\n|---|---|---:|---:|---:|---|")
+    print("| folder | check | texts | characters | differ | CPU s | |\n|---|---|---:|---:|---:|---:|---|")
     differing = 0
-    for folder in folders(data):
-        for name, check in checks.items():
-            found = run(check, texts_of(folder), seconds)
-            differing += len(found.differing)
-            cells = [f"{found.texts:,}", f"{found.characters:,}", str(len(found.differing))]
-            print(
-                f"| {folder.relative_to(data)} | {name} | {' | '.join(cells)} | {cut_short(found)} |",
-                flush=True,
-            )
-            for text in found.differing[:3]:
-                print(f"  differs: {text[:200]!r}", file=sys.stderr)
+    done = zip(tasks, outcomes, strict=True)
+    for (folder, name), files in groupby(done, lambda pair: (pair[0].path.parent, pair[0].name)):
+        found = Outcome()
+        for _, outcome in files:
+            found.add(outcome)
+        differing += len(found.differing)
+        counts = f"{found.texts:,} | {found.characters:,} | {len(found.differing)} | {found.seconds:,.0f}"
+        print(f"| {folder.relative_to(data)} | {name} | {counts} | {cut_short(found)} |", flush=True)
+        for text in found.differing[:3]:
+            print(f"  differs: {text[:200]!r}", file=sys.stderr)
     return 1 if differing else 0
 
 
@@ -101,17 +132,31 @@ def cut_short(found: Outcome) -> str:
     return "" if found.whole else "time was up"
 
 
-def run(check: Check, texts: Iterable[str], seconds: float) -> Outcome:
-    """Check texts in batches until they, or the seconds, are used up."""
-    outcome, start = Outcome(), time.perf_counter()
-    for batch in batches(texts):
-        if time.perf_counter() - start > seconds:
+def run(task: Task) -> Outcome:
+    """Check the texts of a file in batches until they, or the seconds, are used up."""
+    outcome, check = Outcome(), check_of(task.name, task.vocabulary)
+    start, used = time.perf_counter(), time.process_time()
+    for batch in batches(dict.fromkeys(texts_of(task.path))):
+        if time.perf_counter() - start > task.seconds:
             outcome.whole = False
             break
         outcome.texts += len(batch)
         outcome.characters += sum(map(len, batch))
         outcome.differing += [text for text, same in zip(batch, check(batch), strict=True) if not same]
+    outcome.seconds = time.process_time() - used
     return outcome
+
+
+@cache
+def check_of(name: str, vocabulary: Path) -> Check:
+    """The check of that name, made once in each process."""
+    makers = {
+        "uncased": partial(wordpiece_check, vocabulary, True),
+        "cased": partial(wordpiece_check, vocabulary, False),
+        "pairs": partial(pairs_check, vocabulary),
+        "jieba": segmenter_check,
+    }
+    return makers[name]()
 
 
 def wordpiece_check(vocabulary: Path, lowercase: bool) -> Check:
@@ -171,12 +216,11 @@ def folders(data: Path) -> list[Path]:
     return [folder for folder in found if folder.relative_to(data).parts[0] not in NO_TEXT]
 
 
-def texts_of(folder: Path) -> Iterator[str]:
-    """All texts of a folder's own files."""
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        for name, raw in contents(path):
-            text = raw.decode("utf-8-sig", errors="replace")
-            yield from json_strings(text) if ".json" in name else text.split("\n")
+def texts_of(path: Path) -> Iterator[str]:
+    """All texts of a file, or of those that it packs."""
+    for name, raw in contents(path):
+        text = raw.decode("utf-8-sig", errors="replace")
+        yield from json_strings(text) if ".json" in name else text.split("\n")
 
 
 def contents(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -70,13 +70,13 @@ def test_gpt2s_own_names(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not exist; expected a folder or a file: vocab.txt"):
+    with pytest.raises(UserError, match="does not exist; expected a folder, a hub id or a file: vocab.txt"):
         load_tokenizer(tmp_path / "nothing")
     with pytest.raises(UserError, match="no tokenizer found among no files; expected vocab.txt"):
         load_tokenizer(tmp_path)
     (tmp_path / "weights.npz").write_bytes(b"")
-    (tmp_path / "vocab.json").write_text("{}")
-    with pytest.raises(UserError, match="found among vocab.json, weights.npz; expected"):
+    (tmp_path / "notes.json").write_text("{}")
+    with pytest.raises(UserError, match="found among notes.json, weights.npz; expected"):
         load_tokenizer(tmp_path)
     with pytest.raises(UserError, match="no tokenizer that is known"):
         load_tokenizer(tmp_path / "weights.npz")
@@ -84,3 +84,49 @@ def test_what_is_not_known_is_said(tmp_path: Path) -> None:
         (tmp_path / f"{name}.model").write_bytes(model_bytes("t5"))
     with pytest.raises(UserError, match=r"holds \['a.model', 'b.model'\]; name one"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lost", "left", "wanted"),
+    [
+        ("merges.txt", "vocab.json", "merges.txt or vocab.bpe"),
+        ("vocab.json", "merges.txt", "vocab.json or encoder"),
+    ],
+)
+def test_half_a_tokenizer_says_what_is_missing(lost: str, left: str, wanted: str, tmp_path: Path) -> None:
+    BYTE_LEVEL.save(tmp_path)
+    (tmp_path / lost).unlink()
+    for path in (tmp_path, tmp_path / left):
+        with pytest.raises(UserError, match=f"{left}: one half of a byte-level BPE .* put {wanted}"):
+            load_tokenizer(path)
+
+
+def test_a_run_folder(tmp_path: Path) -> None:
+    SAVED["wordpiece"].save(tmp_path / "best")
+    (tmp_path / "run.toml").write_text("")
+    assert load_tokenizer(tmp_path).vocabulary == VOCABULARY
+    SAVED["pieces"].save(tmp_path)
+    assert load_tokenizer(tmp_path).vocabulary == SAVED["pieces"].vocabulary
+
+
+def test_a_hub_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked: list[tuple[str, list[str]]] = []
+
+    def found(name: str, allow_patterns: list[str]) -> str:
+        asked.append((name, allow_patterns))
+        SAVED["wordpiece"].save(tmp_path)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", found)
+    assert load_tokenizer("someone/bert").vocabulary == VOCABULARY
+    assert asked[0][0] == "someone/bert" and "*.safetensors" not in asked[0][1]
+
+    def missing(name: str, allow_patterns: list[str]) -> str:
+        raise LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", missing)
+    with pytest.raises(UserError, match="someone/bert: no such file .*no network"):
+        load_tokenizer("someone/bert")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from hanformer.config import ACTIVATION_ALIASES, ModelConfig
+from hanformer.errors import UserError
 from hanformer.models.families.bert import ACTIVATION_WORDS
 from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name
 from hanformer.models.names import SAME, TRANSPOSED, Entry, NameMap, Transform, entry, flattened
@@ -32,6 +33,10 @@ SECOND = {**_COMMON, "activation": "gelu_tanh", "feedforward": "gated", "lm_head
 
 #: Copies of the token table, which .bin files of tied models hold.
 _COPIES = (re.compile(r"^lm_head\.weight$"), re.compile(r"^(encoder|decoder)\.embed_tokens\.weight$"))
+#: Share T5's names, not what they stand for: relative positions in every layer, sparse attention, experts.
+_KIN = ("umt5", "longt5", "switch_transformers")
+#: What an encoder alone leaves in the file of both.
+_DECODER = re.compile(r"^decoder[/.]")
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,22 @@ def names(dialect: str, config: ModelConfig, present: Names) -> NameMap:
     keras = dialect == "tensorflow"
     norm = _norm_word(config, present) if keras else "layer_norm"
     spelling = Spelling(keras, norm, TRANSPOSED if keras else SAME)
-    layers = {"encoder": config.layers, "decoder": config.decoder_layers or config.layers}
-    parts = [_tables(keras), *(_stack_ends(spelling, stack) for stack in layers)]
-    for stack, count in layers.items():
+    stacks = {"encoder": config.layers, "decoder": config.decoder_layers or 0}
+    parts = [_tables(keras)]
+    for stack, count in stacks.items():
+        parts.append(_stack_ends(spelling, stack))
         for layer in range(count):
             parts += [_attentions(spelling, stack, layer), _feedforward(spelling, stack, layer, config)]
     copies = () if keras or config.lm_head == "untied" else _COPIES
+    if config.decoder_layers is None:
+        return NameMap(tuple(map(_of_encoder, flattened(parts))), (*TRAINING_LEFTOVERS, *_COPIES, _DECODER))
     return NameMap(flattened(parts), (*TRAINING_LEFTOVERS, *copies))
+
+
+def _of_encoder(found: Entry) -> Entry:
+    """The same where the encoder is a model of one stack."""
+    ours = (re.sub(r"^encoder\.", "stack.", name) for name in found.ours)
+    return Entry(tuple(ours), found.theirs, found.transform)
 
 
 def _tables(keras: bool) -> list[Entry]:
@@ -120,7 +134,8 @@ def _feedforward(spelling: Spelling, stack: str, layer: int, config: ModelConfig
 
 
 def _is_t5(names: Names) -> bool:
-    return any_name(names, r"EncDecAttention[/.]q")
+    """T5's own word for attention; the encoder alone has it too."""
+    return any_name(names, r"(SelfAttention|EncDecAttention)[/.]q")
 
 
 def recognises_first(names: Names, raw: Raw) -> bool:
@@ -139,21 +154,37 @@ def recognises_multilingual(names: Names, raw: Raw) -> bool:
 
 
 def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
-    """What transformers says in one word: the activation and whether the layer is gated; ties."""
-    layers = raw.get("num_layers", raw.get("num_hidden_layers", raw.get("layers", 12)))
-    found = {"decoder_layers": raw.get("decoder_layers") or raw.get("num_decoder_layers") or layers}
-    if dialect != "transformers":
-        return {**found, **_published_gelu(raw)}
+    """What transformers says in one word: the activation and whether the layer is gated; ties; and whether there is
+    a decoder, which the names alone tell."""
+    if raw.get("model_type") in _KIN:
+        raise UserError(
+            f"config: model_type is {raw['model_type']!r}, which is built otherwise than T5; open T5 or mT5"
+        )
+    alone = {} if _has_decoder(source) else {"decoder_layers": None, "lm_head": "untied"}
+    said = _as_transformers_says(raw, source) if dialect == "transformers" else _published_gelu(raw)
+    return {"decoder_layers": _decoder_layers(raw), **said, **alone}
+
+
+def _as_transformers_says(raw: Raw, source: Source) -> Mapping[str, Any]:
     word = raw.get("feed_forward_proj", "relu")
     activation = "gelu_new" if word == "gated-gelu" else word.removeprefix("gated-")
     tied = bool(raw.get("tie_word_embeddings", True))
     return {
-        **found,
         "feedforward": "gated" if word.startswith("gated-") else "plain",
         "activation": ACTIVATION_ALIASES.get(activation, activation),
         "lm_head": "tied" if tied and not _has_head(source) else "untied",
         "scale_lm": raw.get("model_type") != "mt5" and bool(raw.get("scale_decoder_outputs", tied)),
     }
+
+
+def _decoder_layers(raw: Raw) -> Any:
+    layers = raw.get("num_layers", raw.get("num_hidden_layers", raw.get("layers", 12)))
+    return raw.get("decoder_layers") or raw.get("num_decoder_layers") or layers
+
+
+def _has_decoder(source: Source) -> bool:
+    """Of T5EncoderModel, and of sentence-t5, the encoder alone is published."""
+    return any(_DECODER.match(name) for name in source.names())
 
 
 def _published_gelu(raw: Raw) -> Mapping[str, Any]:
@@ -178,13 +209,13 @@ def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
     gated = config.feedforward == "gated"
     return {
         "model_type": kind,
-        "architectures": [f"{'MT5' if kind == 'mt5' else 'T5'}ForConditionalGeneration"],
+        "architectures": [_architecture(kind, config)],
         "vocab_size": config.vocab_size,
         "d_model": config.hidden_size,
         "d_kv": config.head_size,
         "d_ff": config.intermediate_size,
         "num_layers": config.layers,
-        "num_decoder_layers": config.decoder_layers,
+        "num_decoder_layers": config.decoder_layers or config.layers,
         "num_heads": config.attention_heads,
         "relative_attention_num_buckets": config.relative_buckets,
         "relative_attention_max_distance": config.relative_distance,
@@ -197,6 +228,10 @@ def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
         "eos_token_id": 1,
         "decoder_start_token_id": 0,
     }
+
+
+def _architecture(kind: str, config: ModelConfig) -> str:
+    return kind.upper() + ("EncoderModel" if config.decoder_layers is None else "ForConditionalGeneration")
 
 
 _APPLICATIONS = ("encoder",)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
-from hanformer.nn.attention.relative import BucketedBias, RelativePositions
-from hanformer.nn.functional.attend import attend, attend_explicit
-from hanformer.nn.functional.visibility import Plan, Visibility
+from hanformer.nn.attention.relative import LogitBias, RelativePositions
+from hanformer.nn.functional.attend import Normaliser, attend, attend_explicit, softmax
+from hanformer.nn.functional.joint import Partial, hide, join
+from hanformer.nn.functional.visibility import Piece, Plan, Visibility
 
 
 class Pass:
@@ -32,13 +35,27 @@ class Pass:
         self.weights: list[Tensor] = []
         self._below: list[Tensor] | None = None
         self._biases: list[Tensor] | None = None
-        plain = relative is None or isinstance(relative, BucketedBias)
+        plain = relative is None or isinstance(relative, LogitBias)
         self._explicit = residual or keep or not plain
 
-    def mix(self, query: Tensor, key: Tensor, value: Tensor, scale: float, dropout: float) -> Tensor:
-        """Attention [Nq, H, D] of packed queries over keys and values [Nk, G, D]."""
-        if self._explicit:
-            return self._mix_explicitly(query * scale, key, value, dropout)
+    def mix(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scale: float,
+        dropout: float,
+        normalise: Normaliser | None = None,
+        *,
+        added: Callable[[Plan], Tensor] | None = None,
+    ) -> Tensor:
+        """Attention [Nq, H, D] of packed queries over keys and values [Nk, G, D].
+
+        `normalise` makes weights of logits, softmax unless given; `added` gives logits of a layer's own,
+        [B, H, Q, K] of each rectangle, beside those of queries and keys.
+        """
+        if self._explicit or normalise is not None or added is not None:
+            return self._mix_explicitly(query * scale, key, value, dropout, normalise or softmax, added)
         return attend(
             query,
             key,
@@ -58,34 +75,81 @@ class Pass:
                 self.relative.logits(query, self.visibility.distance(plan)).masked_fill(
                     ~self.visibility.mask(plan), float("-inf")
                 )
-                for plan in self.visibility.plans
+                for piece in self.visibility.pieces
+                for plan in piece.plans
             ]
         return self._biases
 
-    def _mix_explicitly(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
-        mixed, logits, weights = [], [], []
-        for place, plan in enumerate(self.visibility.plans):
-            parts = (plan.query.gather(query[plan.query.tokens]), *_keys(plan, query, key, value))
-            below = self._below[place] if self.residual and self._below is not None else None
-            scores = self._logits(plan, parts[0], parts[1], below)
-            out, used = attend_explicit(scores, parts[2], self.visibility.mask(plan), dropout=dropout)
-            if self.relative is not None:
-                moved = self.relative.values(used, self.visibility.distance(plan))
-                out = out if moved is None else out + moved
-            mixed.append(plan.query.scatter(out))
+    def _mix_explicitly(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        dropout: float,
+        normalise: Normaliser,
+        added: Callable[[Plan], Tensor] | None,
+    ) -> Tensor:
+        share = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(share, 1), value.repeat_interleave(share, 1)
+        # Who asks for weights, or normalises in another way, gets all keys of a query side by side.
+        plain = normalise is softmax and not self.keep and added is None
+        pieces = self.visibility.pieces if plain else self.visibility.whole
+        if not pieces:
+            return query.new_zeros(*query.shape[:-1], value.shape[-1])
+        if len(pieces) > 1:
+            return self._mix_jointly(pieces, query, key, value, dropout)
+        mixed, weights, logits = [], [], list[Tensor]()
+        rectangles = pieces[0].rectangles(query, key, value)
+        for plan, (own_query, own_key, own_value) in zip(pieces[0].plans, rectangles, strict=True):
+            own = (self._from_below(len(logits)), None if added is None else added(plan))
+            scores = self._logits(plan, own_query, own_key, own)
+            visible = self.visibility.mask(plan)
+            out, used = attend_explicit(scores, own_value, visible, normalise, dropout=dropout)
+            mixed.append(self._moved(plan, out, used))
             logits.append(scores)
             weights.append(used)
         self._below = logits if self.residual else None
         if self.keep:
             self.weights.append(self._padded(weights, query.shape[1]))
-        return torch.cat(mixed) if mixed else query.new_zeros(*query.shape[:-1], value.shape[-1])
+        return pieces[0].collect(mixed)
 
-    def _logits(self, plan: Plan, query: Tensor, key: Tensor, below: Tensor | None) -> Tensor:
-        """Before masking: [B, H, Q, K]."""
+    def _mix_jointly(
+        self, pieces: Sequence[Piece], query: Tensor, key: Tensor, value: Tensor, dropout: float
+    ) -> Tensor:
+        """The same where the keys of a query stand in several pieces."""
+        partials, logits = [], list[Tensor]()
+        for piece in pieces:
+            parts = []
+            rectangles = piece.rectangles(query, key, value)
+            for plan, (own_query, own_key, own_value) in zip(piece.plans, rectangles, strict=True):
+                scores = self._logits(plan, own_query, own_key, (self._from_below(len(logits)),))
+                logits.append(scores)
+                partial = Partial.of(hide(scores, plan), dropout)
+                out = partial.weights @ own_value.to(partial.weights.dtype)
+                parts.append(partial.summed(self._moved(plan, out, partial.weights)))
+            partials.append(Partial.collect(piece, parts))
+        self._below = logits if self.residual else None
+        return join(partials).to(value.dtype)
+
+    def _from_below(self, place: int) -> Tensor | None:
+        """The logits of that plan in the layer below, where the model adds them."""
+        return None if self._below is None else self._below[place]
+
+    def _moved(self, plan: Plan, mixed: Tensor, weights: Tensor) -> Tensor:
+        """With what relative positions add to the values."""
+        moved = (
+            None if self.relative is None else self.relative.values(weights, self.visibility.distance(plan))
+        )
+        return mixed if moved is None else mixed + moved
+
+    def _logits(
+        self, plan: Plan, query: Tensor, key: Tensor, others: tuple[Tensor | None, ...] = ()
+    ) -> Tensor:
+        """Before masking, with other logits added: [B, H, Q, K]."""
         logits = query @ key.transpose(-1, -2)
         if self.relative is not None:
             logits = logits + self.relative.logits(query, self.visibility.distance(plan))
-        return logits if below is None else logits + below
+        return sum((other for other in others if other is not None), start=logits)
 
     def _padded(self, weights: list[Tensor], heads: int) -> Tensor:
         """The weights of all rectangles as one tensor; zeros where there is no token."""
@@ -99,11 +163,3 @@ class Pass:
             rows, queries, keys = plan.query.rows, plan.query.length, plan.key.length
             whole[first : first + rows, :, :queries, :keys] = part.masked_fill(~real.to(part.device), 0.0)
         return whole
-
-
-def _keys(plan: Plan, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values of a rectangle, one for every query head."""
-    share = query.shape[1] // key.shape[1]
-    own = (part[plan.key.tokens].repeat_interleave(share, 1) for part in (key, value))
-    gathered, other = (plan.key.gather(part) for part in own)
-    return gathered, other

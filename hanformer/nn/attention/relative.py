@@ -1,4 +1,4 @@
-"""Relative positions that act inside attention: NEZHA's fixed table and T5's learned bias."""
+"""Relative positions that act inside attention: NEZHA's fixed table, T5's learned bias and ALiBi's slopes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hanformer.config import ModelConfig
-from hanformer.nn.functional.positions import relative_buckets, sinusoidal
+from hanformer.nn.functional.positions import alibi_slopes, relative_buckets, sinusoidal
 
 
 class RelativePositions(nn.Module, ABC):
@@ -72,7 +72,38 @@ class SinusoidalRelative(RelativePositions):
         return sums @ codes
 
 
-class BucketedBias(RelativePositions):
+class LogitBias(RelativePositions):
+    """Relative positions that know the distance alone: the same for every query and layer, and nothing on values.
+
+    只依赖距离、只加在 logits 上的相对位置。
+    """
+
+
+class AlibiBias(LogitBias):
+    """ALiBi: −m_h |distance| on the logits, with a fixed slope for each head.
+
+    ALiBi：logits 减去与距离成正比的量，每个头斜率固定。
+
+    Where a token sees to the left alone, equal to Bloom's and MPT's up to a constant for each query. It has no
+    parameters and no longest distance. Source: Press et al. 2021, arXiv 2108.12409.
+    """
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self._slopes = alibi_slopes(heads)
+        self._made: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def logits(self, query: Tensor, distance: Tensor) -> Tensor:
+        """[B or 1, H, Q, K]."""
+        wide = torch.promote_types(query.dtype, torch.float32)
+        key = (wide, query.device)
+        if key not in self._made:
+            with torch.inference_mode(False):
+                self._made[key] = torch.tensor(self._slopes, dtype=wide, device=query.device)
+        return (distance.abs()[:, None] * -self._made[key][:, None, None]).to(query.dtype)
+
+
+class BucketedBias(LogitBias):
     """T5: a learned number for each bucket of distances and each head, added to logits; one table for all layers.
 
     T5 的相对位置偏置：按距离分桶，每个头一个可学习的数，各层共用。
@@ -101,4 +132,6 @@ def relative_of(config: ModelConfig, bidirectional: bool) -> RelativePositions |
         return SinusoidalRelative(config.key_size, config.relative_distance)
     if config.position == "relative_buckets":
         return BucketedBias(config, bidirectional)
+    if config.position == "alibi":
+        return AlibiBias(config.attention_heads)
     return None

@@ -9,8 +9,13 @@ from hanformer.config import ModelConfig
 from hanformer.nn.attention.cache import KeyValueCache
 from hanformer.nn.attention.passing import Pass
 from hanformer.nn.attention.relative import RelativePositions
+from hanformer.nn.attention.state import DecodingState, state_as
 from hanformer.nn.functional.packing import Layout
-from hanformer.nn.functional.positions import rotate
+from hanformer.nn.functional.positions import rotate, rotate_halves
+from hanformer.nn.functional.visibility import Rule
+
+#: How queries and keys are turned, for the positions that turn them.
+_TURNS = {"rotary": rotate, "rotary_halves": rotate_halves}
 
 
 class SoftmaxAttention(nn.Module):
@@ -33,7 +38,8 @@ class SoftmaxAttention(nn.Module):
         self.value = nn.Linear(size, config.groups * config.head_size, bias=bias)
         self.output = nn.Linear(config.attention_heads * config.head_size, size, bias=config.has_biases)
         self.dropout = config.attention_dropout
-        self.rotary_base = config.rotary_base if config.position == "rotary" else None
+        self.rotate = _TURNS.get(config.position)
+        self.rotary_base = config.rotary_base
 
     def project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[N, C] to queries [N, H, D], keys and values [N, G, D].
@@ -54,11 +60,11 @@ class SoftmaxAttention(nn.Module):
 
     def place(self, query: Tensor, key: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """Adds what is known of the positions of N tokens to their queries and keys [N, H, D]."""
-        if self.rotary_base is None:
+        if self.rotate is None:
             return query, key
         dtype = torch.promote_types(query.dtype, torch.float32)
         table = layout.rotary(self.key_size, dtype, self.rotary_base)
-        return rotate(query, table), rotate(key, table)
+        return self.rotate(query, table), self.rotate(key, table)
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor, batch: Pass) -> Tensor:
         """[N, H, D] thrice to [N, H, D]."""
@@ -79,21 +85,30 @@ class SoftmaxAttention(nn.Module):
         """Attention of [Nq, C] over a memory [Nk, C], as a decoder looks at its encoder."""
         return self.merge(self.mix(self.project_query(hidden), *self.project_memory(memory), batch))
 
-    def remember(self, hidden: Tensor, batch: Pass, cache: KeyValueCache, layer: int) -> Tensor:
+    def fresh(self, name: str) -> Tensor | None:
+        """What a parameter or buffer of this module starts with where no checkpoint brings it; None: as any weight."""
+        return None
+
+    def state_kind(self, rule: Rule) -> type[DecodingState]:
+        """What decoding keeps where `rule` says who sees whom."""
+        return KeyValueCache
+
+    def remember(self, hidden: Tensor, batch: Pass, cache: DecodingState, layer: int) -> Tensor:
         """`forward` over prompts that also stores their keys and values in the cache."""
         query, key, value = self.project(hidden)
         query, key = self.place(query, key, batch.visibility.query)
-        cache.store_prompt(layer, key, value)
+        state_as(cache, KeyValueCache).store_prompt(layer, key, value)
         return self.merge(self.mix(query, key, value, batch))
 
-    def extend(self, hidden: Tensor, cache: KeyValueCache, layer: int) -> Tensor:
+    def extend(self, hidden: Tensor, cache: DecodingState, layer: int) -> Tensor:
         """Attention of appended tokens [R * T, C] over the prompt and what was appended before them."""
         query, key, value = self.project(hidden)
         query, key = self.place(query, key, cache.layout)
-        return self.merge(cache.attend(layer, query, key, value, self.scale))
+        own = state_as(cache, KeyValueCache)
+        return self.merge(own.attend(layer, query, key, value, self.scale))
 
     def recall(
-        self, hidden: Tensor, cache: KeyValueCache, layer: int, relative: RelativePositions | None = None
+        self, hidden: Tensor, cache: DecodingState, layer: int, relative: RelativePositions | None = None
     ) -> Tensor:
         """Attention of appended tokens [R * T, C] over the memory of the cache."""
         return self.merge(cache.recall(layer, self.project_query(hidden), self.scale, relative))

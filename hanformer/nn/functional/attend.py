@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hanformer.nn.functional.visibility import Group, Visibility
+from hanformer.nn.functional.joint import attend_jointly
+from hanformer.nn.functional.visibility import Visibility
 
 #: Normalises logits [..., Q, K] whose hidden entries are -inf.
 Normaliser = Callable[[Tensor], Tensor]
@@ -41,44 +42,33 @@ def attend(
 
     Shapes: `query` [Nq, H, D], `key` [Nk, G, D], `value` [Nk, G, D']; result [Nq, H, D']. Rows never look at
     other rows. H is a multiple of G: neighbouring query heads share a key head. `dropout` is the rate on
-    attention weights (0 outside training). `biases`, one of shape [rows or 1, H, Q, K] for each rectangle of the
-    plan, are added to the logits and take the place of the masks: what is hidden is -inf in them.
+    attention weights (0 outside training). `biases`, one of shape [rows or 1, H, Q, K] for each plan of the pieces in
+    turn, are added to the logits and take the place of the masks: what is hidden is -inf in them.
     Equal to `attend_explicit`.
     """
     share = query.shape[1] // key.shape[1]
     if share > 1:
         key, value = key.repeat_interleave(share, 1), value.repeat_interleave(share, 1)
-    queries, keys = (plan.query for plan in visibility.plans), [plan.key for plan in visibility.plans]
-    pieces = zip(_pieces(query, queries), _pieces(key, keys), _pieces(value, keys), strict=True)
-    parts = []
-    for place, (plan, (own_query, own_key, own_value)) in enumerate(
-        zip(visibility.plans, pieces, strict=True)
-    ):
-        mixed = functional.scaled_dot_product_attention(
-            plan.query.gather(own_query),
-            plan.key.gather(own_key),
-            plan.key.gather(own_value),
-            attn_mask=plan.mask if biases is None else biases[place],
-            dropout_p=dropout,
-            is_causal=plan.causal and biases is None,
-            scale=scale,
-        )
-        parts.append(plan.query.scatter(mixed))
-    if not parts:
+    pieces = visibility.pieces
+    if not pieces:
         return query.new_zeros(*query.shape[:-1], value.shape[-1])
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _pieces(packed: Tensor, groups: Iterable[Group]) -> tuple[Tensor, ...]:
-    """The tokens of each group, as views made by one split.
-
-    Its gradient is one concatenation; that of a slice is as large as the whole batch, once for every group.
-    """
-    sizes, end = [], 0
-    for group in groups:
-        sizes += [group.tokens.start - end, group.tokens.stop - group.tokens.start]
-        end = group.tokens.stop
-    return packed.split([*sizes, len(packed) - end])[1::2]
+    if len(pieces) > 1:
+        return attend_jointly(query, key, value, pieces, scale=scale, dropout=dropout, biases=biases)
+    mixed = []
+    plans, rectangles = pieces[0].plans, pieces[0].rectangles(query, key, value)
+    for place, (plan, (own_query, own_key, own_value)) in enumerate(zip(plans, rectangles, strict=True)):
+        mixed.append(
+            functional.scaled_dot_product_attention(
+                own_query,
+                own_key,
+                own_value,
+                attn_mask=plan.mask if biases is None else biases[place],
+                dropout_p=dropout,
+                is_causal=plan.causal and biases is None,
+                scale=scale,
+            )
+        )
+    return pieces[0].collect(mixed)
 
 
 def attend_explicit(

@@ -84,6 +84,20 @@ def relative_buckets(
     return offset + torch.where(behind < exact, behind, far)
 
 
+def alibi_slopes(heads: int) -> tuple[float, ...]:
+    """ALiBi's slopes: 2^(−8h/H) for h = 1 … H where H is a power of two.
+
+    ALiBi 各头的斜率。
+
+    Otherwise those of the largest power P below H, then every other one, from the first, of 2P. Source: Press et al.
+    2021, arXiv 2108.12409.
+    """
+    power = 1 << (heads.bit_length() - 1)
+    whole = [2 ** (-8 * head / power) for head in range(1, power + 1)]
+    between = [2 ** (-8 * head / (2 * power)) for head in range(1, 2 * power + 1, 2)]
+    return (*whole, *between[: heads - power])
+
+
 def rotary_table(
     positions: Tensor, size: int, base: float = BASE, dtype: torch.dtype = torch.float32
 ) -> Tensor:
@@ -107,3 +121,16 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
     cosine, sine = table[..., None, 0, :].to(x.dtype), table[..., None, 1, :].to(x.dtype)
     even, odd = x[..., 0::2], x[..., 1::2]
     return torch.stack([even * cosine - odd * sine, odd * cosine + even * sine], dim=-1).flatten(-2)
+
+
+def rotate_halves(x: Tensor, table: Tensor) -> Tensor:
+    """Turns the pairs (x[i], x[i + D/2]) by the angle m·θ_i of their token: Llama's and NeoX's layout.
+
+    旋转位置编码的另一种排列：前后两半配对。
+
+    Equal to `rotate` after channels 2i and 2i + 1 of queries and keys have moved to i and i + D/2.
+    Shapes: `x` [..., H, D]; `table` [..., 2, D / 2] from `rotary_table`. Source: Su et al. 2021, arXiv 2104.09864.
+    """
+    cosine, sine = table[..., None, 0, :].to(x.dtype), table[..., None, 1, :].to(x.dtype)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)

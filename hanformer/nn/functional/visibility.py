@@ -1,211 +1,43 @@
-"""Who may look at whom: rules as small objects, the one source of truth for every mask.
-
-A rule has one method, `allows(query, key)`. Dense masks, blocked plans and the oracles of the tests all derive
-from it. `rule.bind(query_layout, key_layout)` gives the visibility of one batch, computed once and shared by
-all layers.
-"""
+"""A rule bound to one batch: which rectangles attention computes, and what is hidden in them."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from hanformer.nn.functional.packing import Layout, padded_right
+from hanformer.nn.functional.groups import (
+    PADDING_TOLERANCE,
+    Group,
+    Windows,
+    cut_rows,
+    group_of,
+    rectangle,
+)
+from hanformer.nn.functional.packing import Layout
+from hanformer.nn.functional.rules import Both, Causal, Either, Full, Rule, Tokens, UniLM
+from hanformer.nn.functional.spans import BEHIND, EVERYWHERE, Span, simplify
 
-
-@dataclass(frozen=True, eq=False)
-class Tokens:
-    """What a rule may know of tokens: three int64 tensors of one shape, ready to be broadcast.
-
-    规则可以知道的词元信息：行内序号、段编号、段的累加和。
-
-    `index` is the place in the row, `segment` the segment id, `reach` the running sum of segments.
-    """
-
-    index: Tensor
-    segment: Tensor
-    reach: Tensor
-
-    def as_queries(self) -> Tokens:
-        """[..., Q] to [..., Q, 1]."""
-        return Tokens(self.index[..., :, None], self.segment[..., :, None], self.reach[..., :, None])
-
-    def as_keys(self) -> Tokens:
-        """[..., K] to [..., 1, K]."""
-        return Tokens(self.index[..., None, :], self.segment[..., None, :], self.reach[..., None, :])
-
-    def select(self, rows: Tensor) -> Tokens:
-        """The tokens of some rows: [B, ...] to [len(rows), ...]."""
-        return Tokens(self.index[rows], self.segment[rows], self.reach[rows])
-
-
-class Rule(ABC):
-    """Which (query, key) pairs of one row may look at each other; rules join with `&` and `|`.
-
-    可见性规则：哪些（查询，键）对可以互相看见；可用 & 与 | 组合。
-    """
-
-    #: True where every pair is allowed.
-    is_full = False
-    #: True where exactly j <= i is allowed: kernels have a form of their own for it, which needs no mask.
-    is_causal = False
-
-    @abstractmethod
-    def allows(self, query: Tokens, key: Tokens) -> Tensor:
-        """Bool tensor of the broadcast shape: True = may look."""
-
-    def bind(self, query: Layout, key: Layout | None = None) -> Visibility:
-        """The visibility of one batch: of `query` rows over themselves, or over the rows of `key`."""
-        return Visibility(self, query, query if key is None else key)
-
-    def __and__(self, other: Rule) -> Rule:
-        return Both(self, other)
-
-    def __or__(self, other: Rule) -> Rule:
-        return Either(self, other)
-
-
-@dataclass(frozen=True)
-class Full(Rule):
-    """Every token looks at every token of its row. 全部可见。"""
-
-    is_full = True
-
-    def allows(self, query: Tokens, key: Tokens) -> Tensor:
-        return torch.ones(
-            torch.broadcast_shapes(query.index.shape, key.index.shape),
-            dtype=torch.bool,
-            device=key.index.device,
-        )
-
-
-@dataclass(frozen=True)
-class Causal(Rule):
-    """A token looks at itself and at what stands before it: j <= i. 只看左边（语言模型）。"""
-
-    is_causal = True
-
-    def allows(self, query: Tokens, key: Tokens) -> Tensor:
-        return key.index <= query.index
-
-
-@dataclass(frozen=True)
-class UniLM(Rule):
-    """Segment 0 sees segment 0; each token of segment 1 sees segment 0 and what stands before it in segment 1.
-
-    UniLM：第 0 段互相可见，第 1 段单向。
-
-    With c = cumsum(segments) in the row: j is visible to i iff c_j <= c_i.
-    Source: Dong et al. 2019, arXiv 1905.03197; kexue.fm/archives/6933.
-    """
-
-    def allows(self, query: Tokens, key: Tokens) -> Tensor:
-        return key.reach <= query.reach
-
-
-@dataclass(frozen=True)
-class Both(Rule):
-    """What both rules allow. 两条规则的交。"""
-
-    first: Rule
-    second: Rule
-
-    def allows(self, query: Tokens, key: Tokens) -> Tensor:
-        return self.first.allows(query, key) & self.second.allows(query, key)
-
-
-@dataclass(frozen=True)
-class Either(Rule):
-    """What either rule allows. 两条规则的并。"""
-
-    first: Rule
-    second: Rule
-
-    def allows(self, query: Tokens, key: Tokens) -> Tensor:
-        return self.first.allows(query, key) | self.second.allows(query, key)
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Neighbouring rows that attention handles as one rectangular batch.
-
-    注意力一次处理的相邻若干行。
-
-    `tokens` is the slice of packed tokens they own; `places` [tokens] their places in the flattened rectangle,
-    or None where all rows have the same length and the slice is the rectangle.
-    """
-
-    rows: int
-    length: int
-    tokens: slice
-    places: Tensor | None
-
-    def gather(self, own: Tensor) -> Tensor:
-        """Its own [tokens, H, D] to [rows, H, length, D]; a view where the rows are equally long."""
-        if self.places is not None:
-            own = own.new_zeros(self.rows * self.length, *own.shape[1:]).index_copy(0, self.places, own)
-        return own.unflatten(0, (self.rows, self.length)).transpose(1, 2)
-
-    def scatter(self, padded: Tensor) -> Tensor:
-        """[rows, H, length, D] back to [tokens, H, D]."""
-        flat = padded.transpose(1, 2).flatten(0, 1)
-        return flat if self.places is None else flat.index_select(0, self.places)
-
-    def fill(self, values: Tensor) -> Tensor:
-        """[N] to [rows, length], zeros where there is no token."""
-        own = values[self.tokens]
-        if self.places is not None:
-            own = own.new_zeros(self.rows * self.length).index_copy(0, self.places, own)
-        return own.unflatten(0, (self.rows, self.length))
-
-    def real(self) -> Tensor:
-        """Bool [rows, length]: where the rectangle holds tokens."""
-        if self.places is None:
-            return torch.ones(self.rows, self.length, dtype=torch.bool)
-        real = torch.zeros(self.rows * self.length, dtype=torch.bool, device=self.places.device)
-        return real.index_fill(0, self.places, True).unflatten(0, (self.rows, self.length))
-
-
-#: Rows share a rectangle as long as its padding costs less than this share of its tokens.
-PADDING_TOLERANCE = 0.25
-
-
-def cut_rows(lengths: tuple[tuple[int, ...], ...]) -> list[tuple[int, int]]:
-    """Cuts rows into runs of neighbours, for all given tuples of lengths alike, so that padding stays small.
-
-    把相邻的行切成组，使填充保持很少。
-
-    A run is closed when the next row would push the share of padding above PADDING_TOLERANCE in any tuple.
-    """
-    runs: list[tuple[int, int]] = []
-    count, start = len(lengths[0]), 0
-    longest, real = [0] * len(lengths), [0] * len(lengths)
-    for row in range(count):
-        longer = [max(peak, sizes[row]) for peak, sizes in zip(longest, lengths, strict=True)]
-        filled = [sum_ + sizes[row] for sum_, sizes in zip(real, lengths, strict=True)]
-        width = row - start + 1
-        wasteful = any(
-            full < (1 - PADDING_TOLERANCE) * peak * width for peak, full in zip(longer, filled, strict=True)
-        )
-        if wasteful and row > start:
-            runs.append((start, row))
-            start, longer, filled = row, [sizes[row] for sizes in lengths], [sizes[row] for sizes in lengths]
-        longest, real = longer, filled
-    return [*runs, (start, count)] if count else runs
-
-
-def _group(layout: Layout, first: int, last: int) -> Group:
-    lengths = layout.lengths[first:last]
-    longest = max(lengths)
-    tokens = slice(layout.offsets[first], layout.offsets[last])
-    if min(lengths) == longest:
-        return Group(last - first, longest, tokens, None)
-    places = (layout.row_of_token[tokens] - first) * longest + layout.index_of_token[tokens]
-    return Group(last - first, longest, tokens, places)
+__all__ = [
+    "PADDING_TOLERANCE",
+    "Both",
+    "Causal",
+    "Either",
+    "Full",
+    "Group",
+    "Piece",
+    "Plan",
+    "Rule",
+    "Tokens",
+    "UniLM",
+    "Visibility",
+    "cut_rows",
+    "rectangle",
+    "tokens_of",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,14 +47,79 @@ class Plan:
     一个矩形注意力块：查询组、键组和所需的掩码。
 
     `first` is the first row of the batch in it. `mask` is bool, broadcastable to [rows, 1, Q, K]; None where nothing
-    in the rectangle is hidden, or where `causal` says that the kernel's own causal form is exact.
+    in the rectangle is hidden, or where `causal` says that the kernel's own causal form is exact. Tokens stand in
+    the order of its piece; where rows count from zero, key c is (c + shift − a) · stride tokens after query a.
     """
 
     first: int
     query: Group
-    key: Group
+    key: Group | Windows
     mask: Tensor | None
     causal: bool
+    order: Tensor | None = None
+    stride: int = 1
+    shift: int = 0
+
+    @cached_property
+    def blind(self) -> Tensor | None:
+        """Bool [rows or 1, 1, Q, 1]: queries that see nothing here; None where there is no mask."""
+        return None if self.mask is None else ~self.mask.any(-1, keepdim=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Plans that together hold every query once, in an order of tokens: what a query sees is in one plan of each piece.
+
+    若干计划合起来恰好包含每个查询一次；不同的块互不重叠。
+
+    `order` [N] are places in the packed batch, None where tokens stand as they are.
+    """
+
+    order: Tensor | None
+    plans: tuple[Plan, ...]
+
+    def arrange(self, packed: Tensor) -> Tensor:
+        """[N, ...] in the order of the piece."""
+        return packed if self.order is None else packed.index_select(0, self.order)
+
+    def rectangles(self, query: Tensor, key: Tensor, value: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Queries, keys and values of each plan: [N, H, D] to [rows, H, length, D]."""
+        query, key, value = self.arrange(query), self.arrange(key), self.arrange(value)
+        queries, keys = [plan.query for plan in self.plans], [plan.key for plan in self.plans]
+        owned = zip(_owned(query, queries), _owned(key, keys), _owned(value, keys), strict=True)
+        return [
+            (plan.query.gather(own), plan.key.gather(own_key), plan.key.gather(own_value))
+            for plan, (own, own_key, own_value) in zip(self.plans, owned, strict=True)
+        ]
+
+    def spread(self, packed: Tensor) -> list[Tensor]:
+        """[N, H, D] to what the queries of each plan own of it, [rows, H, length, D]."""
+        groups = [plan.query for plan in self.plans]
+        owned = zip(groups, _owned(self.arrange(packed), groups), strict=True)
+        return [group.gather(own) for group, own in owned]
+
+    def collect(self, mixed: Sequence[Tensor]) -> Tensor:
+        """The way back, [rows, H, length, D] of each plan to [N, H, D]."""
+        parts = [plan.query.scatter(part) for plan, part in zip(self.plans, mixed, strict=True)]
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return whole if self.order is None else whole.index_select(0, self._back)
+
+    @cached_property
+    def _back(self) -> Tensor:
+        assert self.order is not None
+        return torch.argsort(self.order)
+
+
+def _owned(packed: Tensor, groups: Sequence[Group | Windows]) -> tuple[Tensor, ...]:
+    """The tokens of each group, as views made by one split.
+
+    Its gradient is one concatenation; that of a slice is as large as the whole batch, once for every group.
+    """
+    sizes, end = [], 0
+    for group in groups:
+        sizes += [group.tokens.start - end, group.tokens.stop - group.tokens.start]
+        end = group.tokens.stop
+    return packed.split([*sizes, len(packed) - end])[1::2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,7 +135,7 @@ class Visibility:
 
     @cached_property
     def plans(self) -> tuple[Plan, ...]:
-        """How attention runs: rectangles of neighbouring rows, little padding, the lightest exact mask."""
+        """All pairs of tokens: rectangles of neighbouring rows, little padding, the lightest exact mask."""
         same = self.query is self.key
         lengths = (self.query.lengths,) if same else (self.query.lengths, self.key.lengths)
         runs = cut_rows(lengths)
@@ -246,16 +143,35 @@ class Visibility:
             self._plan(first, last, same) for first, last in runs if sum(self.query.lengths[first:last])
         )
 
+    @cached_property
+    def pieces(self) -> tuple[Piece, ...]:
+        """How attention runs: what few pairs can be allowed is cut out; else one piece, the plans as they are."""
+        # Cutting needs plans, and is itself a large subject: it stands in a file of its own.
+        from hanformer.nn.functional.cutting import cut
+
+        pieces = cut(self.rule, self.query) if self.query is self.key else ()
+        return pieces or self.whole
+
+    @cached_property
+    def whole(self) -> tuple[Piece, ...]:
+        """All pairs of tokens as one piece; no piece where there are no queries."""
+        return (Piece(None, self.plans),) if self.plans else ()
+
     def _plan(self, first: int, last: int, same: bool) -> Plan:
-        query = _group(self.query, first, last)
-        key = query if same else _group(self.key, first, last)
+        query = group_of(self.query, first, last)
+        key = query if same else group_of(self.key, first, last)
         # Padding stands on the right, where no real token looks.
-        if same and self.rule.is_causal:
+        if same and (self.rule.is_causal or self._allows_all_of(BEHIND)):
             return Plan(first, query, key, None, causal=True)
-        if self.rule.is_full:
+        if self.rule.is_full or self._allows_all_of(EVERYWHERE):
             hidden = None if key.places is None else key.real()[:, None, None, :]
             return Plan(first, query, key, hidden, causal=False)
         return Plan(first, query, key, self._dense(query, key), causal=False)
+
+    def _allows_all_of(self, span: Span) -> bool:
+        """Whether these distances are what the rule allows, as far as rows of this batch reach."""
+        longest = max(*self.query.lengths, *self.key.lengths)
+        return self.rule.by_distance and simplify(self.rule.spans, longest) == (span,)
 
     def mask(self, plan: Plan) -> Tensor:
         """Bool, broadcastable to [rows, 1, Q, K]: what a rectangle may look at, for kernels that know no rules."""
@@ -268,21 +184,23 @@ class Visibility:
 
     def distance(self, plan: Plan) -> Tensor:
         """How far keys stand from queries, position of key − position of query: int64 [rows or 1, Q, K]."""
-        if plan.first not in self._distances:
-            self._distances[plan.first] = self._distance(plan)
-        return self._distances[plan.first]
+        if plan not in self._distances:
+            self._distances[plan] = self._distance(plan)
+        return self._distances[plan]
 
     @cached_property
-    def _distances(self) -> dict[int, Tensor]:
+    def _distances(self) -> dict[Plan, Tensor]:
         return {}
 
     def _distance(self, plan: Plan) -> Tensor:
         if self.query.counts_from_zero and self.key.counts_from_zero:
             device = self.query.positions.device
-            query = torch.arange(plan.query.length, device=device)[None]
-            key = torch.arange(plan.key.length, device=device)[None]
+            query = torch.arange(plan.query.length, device=device)[None] * plan.stride
+            key = (torch.arange(plan.key.length, device=device)[None] + plan.shift) * plan.stride
         else:
-            query, key = plan.query.fill(self.query.positions), plan.key.fill(self.key.positions)
+            order = slice(None) if plan.order is None else plan.order
+            query = plan.query.fill(self.query.positions[order])
+            key = plan.key.fill(self.key.positions[order])
         return key[:, None, :] - query[:, :, None]
 
     def _dense(self, query: Group, key: Group) -> Tensor:
@@ -302,12 +220,6 @@ class Visibility:
             tokens_of(self.query, query).as_queries(), tokens_of(self.key, key).as_keys()
         )
         return allowed & query.real()[:, :, None] & key.real()[:, None, :]
-
-
-def rectangle(layout: Layout) -> Group:
-    """All rows of a layout as one rectangle, padded on the right. 整个批次作为一个右填充矩形。"""
-    padded = padded_right(layout)
-    return Group(*padded.shape, slice(0, layout.total), padded.places)
 
 
 def tokens_of(layout: Layout, group: Group) -> Tokens:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from hanformer.config import ModelConfig
+from hanformer.errors import UserError
+from hanformer.mechanisms import GatedUnit
+from hanformer.nn.attention.kinds import attention_of
 from hanformer.nn.attention.softmax import SoftmaxAttention
 from hanformer.nn.layers.dropout import Dropout
 from hanformer.nn.layers.feedforward import feedforward_of
@@ -26,7 +29,7 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, crosses: bool = False) -> None:
         super().__init__()
-        self.attention = SoftmaxAttention(config)
+        self.attention = attention_of(config)
         self.attention_norm = norm_of(config)
         self.cross = SoftmaxAttention(config) if crosses else None
         self.cross_norm = norm_of(config) if crosses else None
@@ -47,6 +50,10 @@ class Block(nn.Module):
             hidden = self.residual(hidden, self.cross_norm, cross, condition)
         return self.residual(hidden, self.feedforward_norm, self.feedforward, condition)
 
+    def seen_by_attention(self, hidden: Tensor, condition: Tensor | None = None) -> Tensor:
+        """What the attention of this layer is given of its input [N, C]."""
+        return hidden
+
     def residual(self, hidden: Tensor, norm: nn.Module, branch: Branch, condition: Tensor | None) -> Tensor:
         """x ← N(x + f(x))."""
         normed: Tensor = norm(hidden + self.dropout(branch(hidden)), condition)
@@ -55,6 +62,11 @@ class Block(nn.Module):
 
 class PreNormBlock(Block):
     """x ← x + f(N(x)). 前归一化的一层。 Shapes: [N, C] to [N, C]."""
+
+    def seen_by_attention(self, hidden: Tensor, condition: Tensor | None = None) -> Tensor:
+        """N(x)."""
+        normed: Tensor = self.attention_norm(hidden, condition)
+        return normed
 
     def residual(self, hidden: Tensor, norm: nn.Module, branch: Branch, condition: Tensor | None) -> Tensor:
         """x ← x + f(N(x))."""
@@ -83,9 +95,53 @@ class FeedForwardNormBlock(Block):
         return normed
 
 
-_BLOCKS = {"post": Block, "pre": PreNormBlock, "feedforward": FeedForwardNormBlock}
+class GatedUnitBlock(Block):
+    """x ← N(x + f(x)) for a gated attention unit f, which is the whole layer.
+
+    门控注意力单元自成一层，没有前馈层。 Shapes: [N, C] to [N, C].
+
+    Raises UserError for a decoder's block, which would look at a memory between attention and feed-forward.
+    """
+
+    def __init__(self, config: ModelConfig, crosses: bool = False) -> None:
+        if crosses:
+            raise UserError(
+                "attention: a gated unit is a layer of one stack; a decoder cannot look at a memory in it"
+            )
+        super().__init__(config)
+        del self.feedforward, self.feedforward_norm
+
+    def forward(
+        self,
+        hidden: Tensor,
+        attention: Branch,
+        condition: Tensor | None = None,
+        cross: Branch | None = None,
+    ) -> Tensor:
+        """[N, C] to [N, C]."""
+        return self.residual(hidden, self.attention_norm, attention, condition)
+
+
+class PreNormGatedUnitBlock(GatedUnitBlock, PreNormBlock):
+    """x ← x + f(N(x)) for a gated attention unit f. 前归一化的门控注意力单元。"""
+
+
+_BLOCKS: dict[str, type[Block]] = {
+    "post": Block,
+    "pre": PreNormBlock,
+    "feedforward": FeedForwardNormBlock,
+}
+_GATED_UNIT_BLOCKS: dict[str, type[Block]] = {"post": GatedUnitBlock, "pre": PreNormGatedUnitBlock}
 
 
 def block_of(config: ModelConfig, crosses: bool = False) -> Block:
-    """The block that a config asks for. 按配置建立一层。"""
-    return _BLOCKS[config.norm_place](config, crosses)
+    """The block that a config asks for. 按配置建立一层。
+
+    Raises UserError for what its attention cannot honour.
+    """
+    kinds = _GATED_UNIT_BLOCKS if isinstance(config.attention, GatedUnit) else _BLOCKS
+    if config.norm_place not in kinds:
+        raise UserError(
+            f"attention: {config.attention.name} has norms at {', '.join(kinds)}, not at {config.norm_place!r}"
+        )
+    return kinds[config.norm_place](config, crosses)

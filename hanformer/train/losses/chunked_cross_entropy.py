@@ -98,6 +98,10 @@ class _Chunked(Function):
         labels: Tensor,
         choice: _Choice,
     ) -> Tensor:
+        """The weighted sum over [N, C] hidden states and a [V, C] table; `labels` and `weights` are [N].
+
+        `choice.rows_at_once` rows have logits at a time, and leave their share of the three gradients behind.
+        """
         # Under no_grad the context still says that parameters need a gradient.
         wanted = [choice.with_gradients and needed for needed in ctx.needs_input_grad[:3]]
         gradients = _Gradients(hidden, table, wanted)

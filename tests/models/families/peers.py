@@ -112,13 +112,24 @@ PEERS = (
     Peer("T5ForConditionalGeneration", T5, "t5.1.0", TRANSLATED, config_kind="T5Config"),
     Peer("T5ForConditionalGeneration", T5_SECOND, "t5.1.1", TRANSLATED, config_kind="T5Config"),
     Peer("MT5ForConditionalGeneration", T5_SECOND, "mt5.1.1", TRANSLATED, config_kind="MT5Config"),
+    Peer("T5EncoderModel", T5, "t5.1.0", SEQUENCE, None, 0, False, config_kind="T5Config"),
+    Peer("T5EncoderModel", T5_SECOND, "t5.1.1", SEQUENCE, None, 0, False, config_kind="T5Config"),
+    Peer("MT5EncoderModel", T5_SECOND, "mt5.1.1", SEQUENCE, None, 0, False, config_kind="MT5Config"),
     Peer("LlamaForCausalLM", LLAMA, "llama", MASKED),
     Peer("LlamaForCausalLM", {**LLAMA, "tie_word_embeddings": True, "head_dim": 6}, "llama", MASKED),
     Peer("LlamaModel", LLAMA, "llama", SEQUENCE, ()),
     Peer("Qwen2ForCausalLM", LLAMA, "llama", MASKED),
     Peer("Qwen2ForCausalLM", {**LLAMA, "tie_word_embeddings": True}, "llama", MASKED),
 )
-ENDINGS = ("ForMaskedLM", "ForPreTraining", "LMHeadModel", "Model", "ForCausalLM", "ForConditionalGeneration")
+ENDINGS = (
+    "ForMaskedLM",
+    "ForPreTraining",
+    "LMHeadModel",
+    "EncoderModel",
+    "Model",
+    "ForCausalLM",
+    "ForConditionalGeneration",
+)
 
 
 def config_name(peer: Peer) -> str:

@@ -25,6 +25,7 @@ SOME = tuple(
 )
 #: Those of one stack, which give hidden states and attention weights.
 SINGLE = tuple(peer for peer in SOME if not peer.family.startswith(("t5", "mt5")))
+TRANSLATING = tuple(peer for peer in SOME if peer not in SINGLE)
 
 
 def named(peer: Peer) -> str:
@@ -78,6 +79,33 @@ def test_states_and_weights_on_request(peer: Peer, dtype: torch.dtype, tmp_path:
         torch.testing.assert_close(own[queries], other[queries], **TOLERANCES[dtype])
         assert not own[~queries].any()
     torch.testing.assert_close(found.hidden_states[-1], found.sequence, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
+@pytest.mark.parametrize("peer", TRANSLATING, ids=named)
+def test_states_and_weights_of_both_stacks(peer: Peer, dtype: torch.dtype, tmp_path: Path) -> None:
+    theirs = peer_model(peer, dtype)
+    theirs.save_pretrained(tmp_path)
+    batch, ours = ragged(peer, left=False), load(tmp_path)
+    expected = ask_peer(theirs, peer, batch, output_hidden_states=True, output_attentions=True)
+    found = ask_ours(ours, peer, batch, hidden_states=True, attention_scores=True)
+    target = batch.target_real
+    for own, other, real in (
+        (found.encoder_hidden_states, expected.encoder_hidden_states, batch.real),
+        (found.hidden_states, expected.decoder_hidden_states, target),
+        (found.encoder_attention_scores, expected.encoder_attentions, batch.real),
+        (found.attention_scores, expected.decoder_attentions, target),
+        (found.cross_attention_scores, expected.cross_attentions, target),
+    ):
+        assert len(own) == len(other)
+        for mine, other_layer in zip(own, other, strict=True):
+            # Of weights [B, H, Q, K] the queries are moved to the second place.
+            both = [x if x.dim() == 3 else x.transpose(1, 2) for x in (mine, other_layer)]
+            torch.testing.assert_close(both[0][real], both[1][real], **TOLERANCES[dtype])
+    torch.testing.assert_close(found.hidden_states[-1], found.sequence, rtol=0, atol=0)
+    plain = ask_ours(ours, peer, batch)
+    torch.testing.assert_close(plain.lm_logits, found.lm_logits, **TOLERANCES[dtype])
+    assert plain.encoder_hidden_states is None and plain.cross_attention_scores is None
 
 
 @pytest.mark.parametrize(

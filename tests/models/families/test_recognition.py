@@ -100,7 +100,7 @@ def test_tensorflow(family: Any, tmp_path: Path) -> None:
         assert load(tmp_path).config.family == TENSORFLOW[family.name]
         return
     with pytest.raises(
-        UserError, match=r'family of this model is not to be told .*name it, as in family="nezha"'
+        UserError, match=r'family of this model is not to be told .*name it \(family="nezha", --family nezha'
     ):
         load(tmp_path)
     assert load(tmp_path, family=family.name).config.family == family.name

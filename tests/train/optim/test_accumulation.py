@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -66,3 +68,32 @@ def test_batch_norm_is_the_known_exception() -> None:
         Trainer(model, normed, SameSource(batches), options).fit()
         found.append(model.hidden.weight.detach())
     assert (found[0] - found[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"schedule": "cosine", "warm_up": 7},
+        {"schedule": "constant", "clip_norm": None},
+        {"schedule": "piecewise", "knots": ((4.0, 1.0), (20.0, 0.2)), "warm_up": 0},
+        {"average": "last", "average_every": 3, "average_count": 4},
+        {"average": "ema", "average_decay": 0.7, "clip_norm": 0.05},
+    ],
+    ids=["cosine", "unclipped", "piecewise", "last snapshots", "clipped always"],
+)
+def test_everything_counts_updates(choices: dict[str, Any]) -> None:
+    """Schedules, clipping and averages see the large batch, however many micro-batches it comes in."""
+    options = TrainOptions(updates=24, learning_rate=0.02, warm_up=5).__dict__ | choices
+    found = []
+    for batches in (BATCHES, [WHOLE]):
+        model = tiny_model().double()
+        trainer = Trainer(
+            model, objective, SameSource(batches), TrainOptions(**options | {"accumulate": len(batches)})
+        )
+        history = trainer.fit()
+        found.append((list(model.parameters()), trainer.average.values(), history.training[-1]))
+    for ours, theirs in zip(found[0][:2], found[1][:2], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
+    assert found[0][2].update == found[1][2].update == 24
+    assert found[0][2].learning_rate == found[1][2].learning_rate
+    assert found[0][2].gradient_norm == pytest.approx(found[1][2].gradient_norm, rel=1e-9)

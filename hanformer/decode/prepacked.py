@@ -1,0 +1,99 @@
+"""Weights laid out once in the blocks that the processor multiplies, for the few rows of a decoding step.
+
+为解码的少量行预先重排权重，加速 CPU 上的矩阵乘法。
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hanformer.nn.layers.heads import VocabularyHead
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
+
+#: How far a packed product may be from the plain one, beside outputs of size 1.
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+_TRIAL_ROWS = 2
+
+
+class PackedLinear(nn.Module):
+    """x Wᵀ + b with W in the layout of oneDNN; for inference. 权重按 oneDNN 布局重排的线性层。
+
+    Shapes: [..., in] to [..., out]. The plain weight stays, shared with the layer that it came from: some mechanisms
+    look at it.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.weight, self.bias = weight, bias
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[..., in] to [..., out]."""
+        made: Tensor = torch.ops.mkldnn._linear_pointwise(hidden, self.packed, self.bias, "none", [], "")
+        return made
+
+
+class PackedHead(nn.Module):
+    """A vocabulary head whose table is packed. 词表矩阵重排后的输出层。 Shapes: [M, C] to [M, V]."""
+
+    def __init__(self, head: VocabularyHead, product: PackedLinear) -> None:
+        super().__init__()
+        self.head, self.product = head, product
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[M, C] to [M, V]."""
+        logits: Tensor = self.product(self.head.features(hidden))
+        return logits
+
+
+def prepacked(model: ModelT) -> ModelT:
+    """The model for decoding on a CPU: its linear layers and vocabulary head hold a packed copy of their weights.
+
+    供 CPU 解码使用的模型：线性层与输出层持有重排后的权重，原模型不变。
+
+    The function is the same up to rounding. The given model stays as it is, and shares its parameters with the result;
+    packed weights are copies: the price is their memory. Layers of other devices and dtypes
+    stay plain, all of them do where this build of torch does not pack. For inference: there are no gradients.
+    """
+    shared = {id(each): each for each in (*model.parameters(), *model.buffers())}
+    found = copy.deepcopy(model, shared)
+    if not torch.backends.mkldnn.is_available():
+        return found
+    for module in list(found.modules()):
+        for name, child in list(module.named_children()):
+            packed = _packed(child)
+            if packed is not None:
+                setattr(module, name, packed)
+    return found
+
+
+def _packed(module: nn.Module) -> nn.Module | None:
+    """The packed form of a module, where it has one."""
+    if type(module) is nn.Linear:
+        return _product(module.weight, module.bias)
+    if isinstance(module, VocabularyHead):
+        product = _product(module.table, module.bias)
+        return None if product is None else PackedHead(module, product)
+    return None
+
+
+def _product(weight: Tensor, bias: Tensor | None) -> PackedLinear | None:
+    """A packed layer that was seen to compute the same as the plain one; None where it cannot."""
+    if weight.device.type != "cpu" or weight.dtype not in _TOLERANCE:
+        return None
+    ones = torch.linspace(-1, 1, _TRIAL_ROWS * weight.shape[1]).to(weight.dtype).view(_TRIAL_ROWS, -1)
+    with torch.no_grad():
+        try:
+            made = PackedLinear(weight, bias)
+            found = made(ones).float()
+        except (RuntimeError, NotImplementedError, AttributeError):
+            return None
+        expected = functional.linear(ones, weight, bias).float()
+    allowed = _TOLERANCE[weight.dtype] * float(expected.abs().max().clamp(min=1))
+    return made if float((found - expected).abs().max()) <= allowed else None

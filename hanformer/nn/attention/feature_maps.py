@@ -1,0 +1,195 @@
+"""Feature maps of linear attention: sim(q, k) = φ(q)·ϕ(k), never negative.
+
+A query's features may be multiplied by any positive number, which its normaliser takes back; so they are kept within
+reach of the format. Those of keys may not, and padding has none.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections import Counter
+from itertools import combinations_with_replacement
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hanformer.errors import UserError
+
+#: The most features of a head: beyond, sums of keys and values take more memory than attention itself.
+MOST_FEATURES = 2**16
+
+
+class FeatureMap(ABC):
+    """φ for queries and ϕ for keys, [..., T, D] to [..., T, m].
+
+    查询与键的特征映射。
+    """
+
+    #: Whether a key's features know that key alone. Otherwise they look at the whole row, and at what comes later.
+    tokenwise = True
+
+    @abstractmethod
+    def query(self, x: Tensor) -> Tensor:
+        """φ(q), up to a positive factor for each token."""
+
+    @abstractmethod
+    def key(self, x: Tensor) -> Tensor:
+        """ϕ(k)."""
+
+
+class Elu(FeatureMap):
+    """φ = ϕ = elu(x) + 1, element by element.
+
+    逐元素 elu + 1。
+
+    Source: Katharopoulos et al. 2020, arXiv 2006.16236.
+    """
+
+    def query(self, x: Tensor) -> Tensor:
+        return functional.elu(x).add_(1)
+
+    def key(self, x: Tensor) -> Tensor:
+        return self.query(x)
+
+
+class Cosine(FeatureMap):
+    """sim = 1 + cos(q, k): φ = ϕ = [1, x / |x|]; a zero vector is like every other to the degree 1.
+
+    一加余弦相似度。
+
+    Source: kexue.fm/archives/7546.
+    """
+
+    def query(self, x: Tensor) -> Tensor:
+        # The scale goes first: squares of half-precision extremes stay within reach.
+        largest = x.detach().abs().amax(-1, keepdim=True)
+        scaled = x / largest.masked_fill(largest == 0, math.inf)
+        length = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
+        unit = scaled / length.masked_fill(length == 0, math.inf)
+        return functional.pad(unit, (1, 0), value=1.0)
+
+    def key(self, x: Tensor) -> Tensor:
+        return self.query(x)
+
+
+class DoubleSoftmax(FeatureMap):
+    """φ is softmax over a query's channels, ϕ softmax of each channel over all keys of the row: weights sum to 1.
+
+    双重 softmax：查询在特征维、键在序列维上归一化。
+
+    Keys are [B, H, T, D], and padding is -inf in them. Source: Shen et al. 2018, arXiv 1812.01243.
+    """
+
+    tokenwise = False
+
+    def query(self, x: Tensor) -> Tensor:
+        return torch.softmax(x, -1)
+
+    def key(self, x: Tensor) -> Tensor:
+        empty = x.isneginf().all(-2, keepdim=True)
+        return torch.softmax(x.masked_fill(empty, 0.0), -2)
+
+
+class Monomials(FeatureMap):
+    """sim = Σ_{m ≤ n} (q·k)^m / m! for even n, which is positive: all monomials of degree up to n, D channels each.
+
+    偶数阶泰勒展开：特征为不超过 n 次的全部单项式。
+
+    There are C(D + n, n) features, x^α / √α!. `scale` multiplies q·k. Raises UserError for an odd or negative order,
+    and where there are more than MOST_FEATURES. Source: kexue.fm/archives/7921 and 7919; the expansion
+    (q·k)^m / m! = Σ_{|α| = m} q^α k^α / α! is the multinomial theorem.
+    """
+
+    def __init__(self, size: int, order: int, scale: float) -> None:
+        if order < 2 or order % 2:
+            raise UserError(f"attention: a Taylor map has an even order of at least 2, got {order}")
+        count = math.comb(size + order, order)
+        if count > MOST_FEATURES:
+            raise UserError(
+                f"attention: a Taylor map of order {order} has {count} features for keys of {size} channels, and "
+                f"{MOST_FEATURES} is the most: take a lower order or smaller heads"
+            )
+        self.order, self.root = order, math.sqrt(scale)
+        chosen = list(combinations_with_replacement(range(size + 1), order))
+        # Channel 0 is the constant 1: it fills up monomials of a lower degree.
+        factors = [math.prod(math.factorial(n) for c, n in Counter(m).items() if c) for m in chosen]
+        with torch.device("cpu"):
+            self._table = torch.tensor(chosen).T.contiguous()
+            self._weights = torch.tensor(factors, dtype=torch.float64).rsqrt()
+
+    def query(self, x: Tensor) -> Tensor:
+        # Divided by (largest channel)^n, monomials cannot overflow.
+        x = x * self.root
+        largest = x.detach().abs().amax(-1, keepdim=True).clamp_min(1.0)
+        return self._of(torch.cat([1 / largest, x / largest], -1))
+
+    def key(self, x: Tensor) -> Tensor:
+        return self._of(functional.pad(x * self.root, (1, 0), value=1.0))
+
+    def _of(self, extended: Tensor) -> Tensor:
+        table = self._table.to(extended.device)
+        found = extended.index_select(-1, table[0])
+        for places in table[1:]:
+            found = found * extended.index_select(-1, places)
+        return found * self._weights.to(extended)
+
+
+#: Exponents of key features stay within these: far below any feature that counts, far above any that occurs.
+_LOWEST, _HIGHEST = -60.0, 40.0
+
+
+class Positive(FeatureMap):
+    """FAVOR+: ϕ_l(x) = exp(ω_l·x − |x|²/2), whose products are e^(q·k) in the mean over Gaussian ω.
+
+    Performer 的正随机特征，内积的期望为 e^(q·k)。
+
+    `projection` [m, D] holds the ω; `scale` multiplies q·k. Nothing is subtracted that depends on other tokens, so
+    nothing can leak from the future: since ω·x − |x|²/2 ≤ |ω|²/2, keys are bounded by moving the half squares of
+    ω, less their mean, to the queries, where each token's largest exponent is taken off. Exponents of keys are cut off
+    below -60, where a row of huge keys would have no features left at all.
+    Source: Choromanski et al. 2020, arXiv 2009.14794; kexue.fm/archives/7921; the bound is ours.
+    """
+
+    def __init__(self, projection: Tensor, scale: float) -> None:
+        self.projection, self.root = projection, math.sqrt(scale)
+        #: (|ω_l|² − D) / 2: [m].
+        self.moved = (projection.square().sum(-1) - projection.shape[-1]) / 2
+
+    def exponents(self, x: Tensor) -> Tensor:
+        """ω_l·x − |x|²/2, [..., m], x times √scale."""
+        x = x * self.root
+        return functional.linear(x, self.projection.to(x)).sub_(x.square().sum(-1, keepdim=True) / 2)
+
+    def query(self, x: Tensor) -> Tensor:
+        x = x * self.root
+        exponents = functional.linear(x, self.projection.to(x), self.moved.to(x))
+        return exponents.sub_(exponents.detach().amax(-1, keepdim=True)).exp_()
+
+    def key(self, x: Tensor) -> Tensor:
+        x = x * self.root
+        exponents = functional.linear(x, self.projection.to(x), -self.moved.to(x))
+        exponents.sub_(x.square().sum(-1, keepdim=True) / 2)
+        return exponents.clamp_(_LOWEST, _HIGHEST).exp_()
+
+
+class Rectified(FeatureMap):
+    """The generalised kernel: φ = ϕ = relu(ω_l·x) + 10⁻³, which estimates no exponential.
+
+    广义核：relu 特征。
+
+    Source: Choromanski et al. 2020, arXiv 2009.14794.
+    """
+
+    epsilon = 1e-3
+
+    def __init__(self, projection: Tensor, scale: float) -> None:
+        self.projection, self.root = projection, math.sqrt(scale)
+
+    def query(self, x: Tensor) -> Tensor:
+        x = x * self.root
+        return functional.relu(x @ self.projection.to(x).mT) + self.epsilon
+
+    def key(self, x: Tensor) -> Tensor:
+        return self.query(x)

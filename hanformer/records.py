@@ -1,0 +1,228 @@
+"""Frozen records of choices: changed by dotted names, written to TOML and JSON, and read back.
+
+冻结的选项记录：按“名称=值”修改，写入并读回 TOML 与 JSON。
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, get_type_hints
+
+from hanformer.errors import UserError
+
+#: How None is written where a format has no word for it, and on the command line.
+NONE = "none"
+
+Record = TypeVar("Record")
+Chosen = TypeVar("Chosen", bound="Choice")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several records, chosen by name: a base lists its kinds, each kind is a frozen record with a `name`.
+
+    按名称选择的若干选项记录之一。
+
+    A base is a direct subclass; every class below it that has a name of its own is found by `kinds`.
+    """
+
+    name: ClassVar[str] = ""
+
+    @classmethod
+    def kinds(cls) -> dict[str, type[Any]]:
+        """All kinds by name. 所有可选项。"""
+        found: dict[str, type[Any]] = {}
+        for kind in _below(_base_of(cls)):
+            if kind.name:
+                found[kind.name] = kind
+        return found
+
+    @classmethod
+    def named(cls, name: str) -> Any:
+        """The kind of that name with its defaults; raises UserError for an unknown one. 按名称取默认选项。"""
+        kinds = cls.kinds()
+        if name not in kinds:
+            raise UserError(f"expected one of {', '.join(sorted(kinds))}, got {name!r}")
+        return kinds[name]()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The name and every field, for JSON and TOML. 转为普通字典。"""
+        return {"name": self.name, **{entry.name: getattr(self, entry.name) for entry in fields(self)}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any] | str) -> Any:
+        """The record that `to_dict` wrote, or that a bare name stands for; raises UserError for anything else.
+
+        由字典或名称还原。
+        """
+        if isinstance(values, str):
+            return cls.named(values)
+        if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
+            raise UserError(f"expected a name, or a table with a name and its options, got {values!r}")
+        return read_record(cls.named(values["name"]), {k: v for k, v in values.items() if k != "name"})
+
+
+def _base_of(kind: type[Choice]) -> type[Choice]:
+    return next(
+        above for above in reversed(kind.__mro__) if issubclass(above, Choice) and above is not Choice
+    )
+
+
+def _below(kind: type[Choice]) -> list[type[Choice]]:
+    return [kind, *(lower for child in kind.__subclasses__() for lower in _below(child))]
+
+
+def assign(record: Record, assignments: Mapping[str, str]) -> Record:
+    """A copy with fields set by dotted name, as `--set train.learning_rate=5e-4` gives them.
+
+    按“名称=值”修改记录，名称与类型都会检查。
+
+    A choice is set by its name (`attention=local`), and then its fields (`attention.radius=128`).
+    Raises UserError for an unknown name or a value of another type.
+    """
+    changed: Any = record
+    for name, text in assignments.items():
+        changed = _assign(changed, name, name.split("."), text)
+    result: Record = changed
+    return result
+
+
+def _assign(record: Any, name: str, path: list[str], text: str) -> Any:
+    if not is_dataclass(record) or isinstance(record, type):
+        raise UserError(
+            f"--set {name}: {path[0]!r} stands inside a plain value; leave out the last part of the name"
+        )
+    known = {entry.name: str(entry.type) for entry in fields(record)}
+    if path[0] not in known:
+        raise UserError(f"--set {name}: unknown name {path[0]!r}; there are {', '.join(sorted(known))}")
+    current = getattr(record, path[0])
+    if len(path) > 1:
+        return replace(record, **{path[0]: _assign(current, name, path[1:], text)})
+    if isinstance(current, Choice):
+        return replace(record, **{path[0]: _choose(name, current, text)})
+    if is_dataclass(current):
+        raise UserError(
+            f"--set {name}: is a group; set one of {', '.join(e.name for e in fields(current))} in it"
+        )
+    return replace(record, **{path[0]: _read(name, text, current, known[path[0]])})
+
+
+def _choose(name: str, current: Choice, text: str) -> Any:
+    try:
+        return type(current).named(text)
+    except UserError as error:
+        raise UserError(f"--set {name}: {error}") from None
+
+
+def _read(name: str, text: str, current: Any, kind: str) -> Any:
+    """The text as a value of the field's kind, which is its annotation."""
+    try:
+        if text.lower() == NONE and "None" in kind:
+            return None
+        if kind.startswith("bool"):
+            return {"true": True, "false": False}[text.lower()]
+        if kind.startswith("tuple"):
+            return _read_tuple(text.split(",") if text else [], current, kind)
+        if kind.startswith("str"):
+            return text
+        value = int(text) if kind.startswith("int") else float(text)
+        if not math.isfinite(value):
+            raise ValueError
+        return value
+    except (KeyError, ValueError, ZeroDivisionError):
+        raise UserError(f"--set {name}: expected {kind} like {current!r}, got {text!r}") from None
+
+
+def _read_tuple(parts: list[str], current: tuple[Any, ...], kind: str) -> tuple[Any, ...]:
+    """Parts of one type; a tuple of fixed length keeps it."""
+    if "..." not in kind and len(parts) != len(current):
+        raise ValueError
+    inner = next((read for word, read in _PART_READERS.items() if f"[{word}" in kind), None)
+    if inner is None:
+        raise ValueError
+    return tuple(inner(part.strip()) for part in parts)
+
+
+_PART_READERS: dict[str, Callable[[str], Any]] = {
+    "Fraction": Fraction,
+    "float": float,
+    "int": int,
+    "str": str,
+}
+
+
+def plain(value: Any) -> Any:
+    """Values that TOML can write: records as tables, fractions and paths as text, None as "none".
+
+    转为 TOML 可写的值。
+    """
+    if isinstance(value, Choice):
+        return plain(value.to_dict())
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain({entry.name: getattr(value, entry.name) for entry in fields(value)})
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if value is None:
+        return NONE
+    return str(value) if isinstance(value, (Fraction, Path)) else value
+
+
+def read_record(default: Record, values: Mapping[str, Any], where: str = "") -> Record:
+    """A record like `default` with the values of a TOML or JSON table; what the table leaves out stays.
+
+    由 TOML 或 JSON 表还原记录；未写明的字段保持默认值。
+
+    Raises UserError for unknown names and values of another type.
+    """
+    kinds = get_type_hints(type(default))
+    known = {entry.name for entry in fields(default)}  # type: ignore[arg-type]
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        place = f"{where}{name}"
+        if name not in known:
+            raise UserError(f"{place}: unknown name; there are {', '.join(sorted(known))}")
+        changes[name] = _restored(getattr(default, name), value, str(kinds[name]), place)
+    return replace(default, **changes)  # type: ignore[type-var]
+
+
+def _restored(current: Any, value: Any, kind: str, place: str) -> Any:
+    if isinstance(current, Choice):
+        return type(current).from_dict(value)
+    if is_dataclass(current) and not isinstance(current, type):
+        if not isinstance(value, Mapping):
+            raise UserError(f"{place}: expected a table, got {value!r}")
+        return read_record(current, value, f"{place}.")
+    return _value_of_kind(current, value, kind, place)
+
+
+def _value_of_kind(current: Any, value: Any, kind: str, place: str) -> Any:
+    if kind.startswith("tuple"):
+        text = isinstance(value, (list, tuple))
+        parts = [str(part) for part in value] if text else None
+        try:
+            if parts is not None:
+                return _read_tuple(parts, current, kind.replace("fractions.", ""))
+        except (ValueError, ZeroDivisionError):
+            pass
+        raise UserError(f"{place}: expected {kind} like {current!r}, got {value!r}")
+    if "None" in kind and (value is None or value == NONE):
+        return None
+    accepted = _accepted(kind)
+    right = isinstance(value, accepted) and (bool in accepted or not isinstance(value, bool))
+    if not right:
+        raise UserError(f"{place}: expected {kind} like {current!r}, got {value!r}")
+    return float(value) if float in accepted and not isinstance(value, bool) else value
+
+
+def _accepted(kind: str) -> tuple[type, ...]:
+    if "bool" in kind:
+        return (bool,)
+    if "float" in kind:
+        return (float, int)
+    return (int,) if "int" in kind else (str,)

@@ -1,0 +1,109 @@
+"""Text of files of any size, one passage at a time, and where documents begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from hanformer.data.files import lines
+from hanformer.data.tables import Column, find_splits, iterate_table
+from hanformer.errors import UserError
+from hanformer.tasks.pretrain.recipe import TextOptions
+
+_TEXT = (".txt", ".text", ".tsv", ".csv", ".json", ".jsonl", ".ndjson", ".data")
+_PACKED = (".gz", ".xz", ".zip")
+_NONE: list[Path] = []
+
+
+class Passage(NamedTuple):
+    """A stretch of text, and whether a document begins with it. 一段文本；begins 表示文档由此开始。"""
+
+    text: str
+    begins: bool
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Files to learn from, and to choose by (none: rows of the others are held out). 训练与验证文件。"""
+
+    source: str
+    train: tuple[Path, ...]
+    valid: tuple[Path, ...] = ()
+
+
+def open_corpus(path: str | Path, valid: str | Path | None = None) -> Corpus:
+    """A file of text, or a folder: its files train.* and valid.*, or all its files of text in order.
+
+    打开语料：单个文件，或文件夹（train.*、valid.*；否则取全部文本文件）。
+
+    Raises UserError where there is nothing to read.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise UserError(f"{place}: no such file or folder; expected text to learn from")
+    train, held = ([place], _NONE) if place.is_file() else _of_folder(place)
+    if valid is not None:
+        held = [Path(valid)]
+        if not held[0].is_file():
+            raise UserError(f"{valid}: no such file; expected text to choose by")
+    return Corpus(str(path), tuple(train), tuple(held))
+
+
+def _of_folder(folder: Path) -> tuple[list[Path], list[Path]]:
+    files = sorted(file for file in folder.iterdir() if file.is_file() and _is_text(file))
+    if not files:
+        raise UserError(f"{folder}: holds no files of text ({', '.join(_TEXT)}, plain or packed)")
+    if not any(file.name.startswith("train.") for file in files):
+        return files, []
+    splits = find_splits(folder)
+    return [splits["train"]], [splits["valid"]] if "valid" in splits else []
+
+
+def _is_text(file: Path) -> bool:
+    suffixes = [suffix.lower() for suffix in file.suffixes if suffix.lower() not in _PACKED]
+    return bool(suffixes) and suffixes[-1] in _TEXT
+
+
+def passages(files: Sequence[Path], options: TextOptions) -> Iterator[Passage]:
+    """The passages of files in order; a file is never in memory as a whole.
+
+    逐段读出文本，不整体载入内存。
+
+    Raises UserError naming the file and the row for a missing column and for text that is not UTF-8.
+    """
+    for file in files:
+        if not options.columns:
+            yield from _of_lines(file, options.documents == "line")
+            continue
+        for name in options.columns:
+            yield from _of_column(file, name, options.group)
+
+
+def _of_lines(file: Path, every_line: bool) -> Iterator[Passage]:
+    begins = True
+    for line in lines(file):
+        text = line.strip()
+        if text:
+            yield Passage(text, begins)
+        begins = every_line or not text
+
+
+def _of_column(file: Path, name: str, group: str) -> Iterator[Passage]:
+    """One column of a table, from top to bottom: neighbouring rows of one group are one document."""
+    columns = [Column("text", (name,), 0).named(name)]
+    if group:
+        columns.append(Column("group", (group,), 0).named(group))
+    numbered = iterate_table(file, columns)
+    documents = groupby(numbered, key=lambda row: row[1][1] if group else row[0])
+    for _, rows in documents:
+        begins = True
+        for number, values in rows:
+            if not isinstance(values[0], str):
+                raise UserError(f"{file}: row {number}: expected text in {name}, got {values[0]!r}")
+            text = values[0].strip()
+            if text:
+                yield Passage(text, begins)
+                begins = False

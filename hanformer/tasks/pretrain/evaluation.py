@@ -1,0 +1,42 @@
+"""How well held-out text is predicted: loss and accuracy of each kind of row, with the same draws every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from torch import nn
+
+from hanformer.data.sequences import SequenceBatch
+from hanformer.train.objective import Objective
+from hanformer.train.sequence import predict_targets
+
+
+def judge(model: nn.Module, batches: Iterable[SequenceBatch]) -> dict[str, float]:
+    """Mean −log p of the labels in nats, and the share of labels that are the likeliest token.
+
+    平均交叉熵与准确率。
+    """
+    objective: Objective[SequenceBatch] = predict_targets()
+    total = right = count = 0.0
+    for batch in batches:
+        loss = objective(model, batch)
+        total, count = total + float(loss.total), count + float(loss.count)
+        right += float((loss.outputs["logits"].argmax(-1).cpu() == batch.labels).sum())
+    return {"loss": total / count, "accuracy": right / count}
+
+
+def judge_kinds(
+    model: nn.Module, kinds: Mapping[str, Iterable[SequenceBatch]], shares: Iterable[float]
+) -> dict[str, float]:
+    """The figures of every kind by name (mlm_loss, ...), and their means by the shares as loss and accuracy.
+
+    各类样本的指标，以及按比例的平均。
+    """
+    each = {kind: judge(model, batches) for kind, batches in kinds.items()}
+    means = {
+        name: sum(share * found[name] for share, found in zip(shares, each.values(), strict=True))
+        for name in ("loss", "accuracy")
+    }
+    if len(each) == 1:
+        return means
+    return means | {f"{kind}_{name}": value for kind, found in each.items() for name, value in found.items()}

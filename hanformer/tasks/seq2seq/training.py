@@ -1,0 +1,138 @@
+"""Training sequence to sequence into a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch import nn
+
+from hanformer.data.batches import TokenBudgetBatches
+from hanformer.data.sequences import Pair, join_pairs
+from hanformer.errors import UserError
+from hanformer.models import EncoderDecoder, Transformer, write_config
+from hanformer.tasks.seq2seq.pairs import EncodedPairs, PairData
+from hanformer.tasks.seq2seq.recipe import Seq2SeqRecipe
+from hanformer.tasks.text_recipe import make_tokenizer, make_transformer
+from hanformer.text.load import load_tokenizer
+from hanformer.text.protocols import Tokenizer
+from hanformer.train.history import History
+from hanformer.train.objective import Objective
+from hanformer.train.progress import Reporter
+from hanformer.train.running import Prepared, train_run
+from hanformer.train.sequence import predict_targets
+from hanformer.train.tricks import tricks_named
+from hanformer.train.tricks.crossing import CrossingBatch, cross_pairs, predict_decoded
+from hanformer.train.tricks.replacement import replacing
+
+TASK = "seq2seq"
+
+
+def train(
+    recipe: Seq2SeqRecipe,
+    data: PairData,
+    run_folder: str | Path,
+    *,
+    device: torch.device | None = None,
+    reporter: Reporter | None = None,
+    resume: bool = False,
+) -> History:
+    """Trains by a recipe into a run folder; `resume` goes on with a run that was cut.
+
+    按配方训练序列到序列模型并写入运行目录。
+
+    best/ is a model folder: `hanformer.load(RUN)` and `hanformer generate RUN` open it. Raises UserError for unusable
+    data, a folder that already holds a run, and whatever cannot be written.
+    """
+
+    def prepare(run: Path | None) -> Prepared[Any]:
+        tokenizer = (
+            make_tokenizer(recipe, chain.from_iterable(data.train)) if run is None else load_tokenizer(run)
+        )
+        return _prepared(recipe, data, tokenizer)
+
+    return train_run(
+        run_folder, TASK, data.source, recipe, prepare, device=device, reporter=reporter, resume=resume
+    )
+
+
+def make_model(recipe: Seq2SeqRecipe, tokenizer: Tokenizer) -> Transformer | EncoderDecoder:
+    """A new model of the recipe's architecture, or the pretrained one that it names. 新建或打开模型。"""
+    if recipe.architecture == "unilm":
+        return make_transformer(recipe, tokenizer, "unilm", ("lm",))
+    config = recipe.sizes.config(
+        len(tokenizer.vocabulary),
+        "encoder",
+        max(recipe.maximum_length, recipe.target_length, 512),
+        {"decoder_layers": recipe.decoder_layers, "pad_id": tokenizer.vocabulary.pad_id},
+    )
+    return EncoderDecoder(config).initialise()
+
+
+def _prepared(recipe: Seq2SeqRecipe, data: PairData, tokenizer: Tokenizer) -> Prepared[Any]:
+    def encoded(pairs: Sequence[tuple[str, str]]) -> EncodedPairs:
+        return EncodedPairs.of(pairs, tokenizer, sources=recipe.maximum_length, targets=recipe.target_length)
+
+    pairs, held = encoded(data.train), encoded(data.valid)
+    if not len(pairs):
+        raise UserError(
+            f"{data.source}: no pair fits into {recipe.maximum_length} and {recipe.target_length} tokens; "
+            "raise --set maximum_length=... and target_length=..."
+        )
+    model = make_model(recipe, tokenizer)
+    join = join_pairs if recipe.architecture == "unilm" else cross_pairs
+    collate = _collate(pairs, join)
+    if recipe.architecture == "unilm":
+        collate = replacing(collate, recipe.replacement.of_vocabulary(len(tokenizer.vocabulary)))
+    source = TokenBudgetBatches(pairs.lengths(), recipe.token_budget, collate, seed=recipe.train.seed)
+    return Prepared(
+        model,
+        tricks_named(recipe.tricks)(_objective(recipe, recipe.label_smoothing)),
+        source,
+        size_of,
+        tokenizer.save,
+        lambda folder: write_config(model, folder),
+        _validation(recipe, held) if len(held) else None,
+        {
+            "training_pairs": len(pairs),
+            "validation_pairs": len(held),
+            "left_out_as_too_long": pairs.left_out + held.left_out,
+        },
+    )
+
+
+def _objective(recipe: Seq2SeqRecipe, label_smoothing: float) -> Objective[Any]:
+    return (predict_targets if recipe.architecture == "unilm" else predict_decoded)(label_smoothing)
+
+
+def _collate(
+    pairs: EncodedPairs, join: Callable[[Sequence[Pair]], Any]
+) -> Callable[[Sequence[int], Random], Any]:
+    return lambda indices, random: join([pairs[index] for index in indices])
+
+
+def size_of(batch: Any) -> int:
+    """Tokens of a batch, sources and targets. 批次的词元数。"""
+    total: int = batch.layout.total
+    return total + (batch.source_layout.total if isinstance(batch, CrossingBatch) else 0)
+
+
+def _validation(recipe: Seq2SeqRecipe, held: EncodedPairs) -> Callable[[nn.Module], Mapping[str, float]]:
+    """The mean −log p of target tokens, without smoothing, and the share of tokens predicted right."""
+    join = join_pairs if recipe.architecture == "unilm" else cross_pairs
+    batches = TokenBudgetBatches(held.lengths(), recipe.token_budget, _collate(held, join), shuffle=False)
+    objective = _objective(recipe, 0.0)
+
+    def validate(model: nn.Module) -> Mapping[str, float]:
+        total = count = right = 0.0
+        for batch in batches.batches(0):
+            loss = objective(model, batch)
+            total, count = total + float(loss.total), count + float(loss.count)
+            right += float((loss.outputs["logits"].argmax(-1).cpu() == batch.labels).sum())
+        return {"loss": total / count, "accuracy": right / count}
+
+    return validate

@@ -1,0 +1,82 @@
+"""Finished runs at work: whatever the task, a run is evaluated on data and predicts from texts.
+
+训练好的运行目录：不论任务，都可评测与预测。
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from hanformer.errors import UserError
+from hanformer.train.runs import task_of
+
+
+@dataclass(frozen=True)
+class ServingOptions:
+    """How a run is used: width of the beam where the task decodes, device, precision, and runs that vote with it.
+
+    使用选项：束宽（生成类任务）、设备、精度，以及一起投票的其他运行目录。
+    """
+
+    beams: int = 3
+    device: str = "cpu"
+    precision: str = "auto"
+    beside: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation says: text for people, figures by name, and a row for every example.
+
+    评测结果：供阅读的文字、各项指标、逐例记录。
+    """
+
+    text: str
+    figures: Mapping[str, float]
+    rows: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+
+
+class Service(Protocol):
+    """A finished run of one task. 某一任务的训练成果。"""
+
+    def evaluate(self, data: str, without: Path | None = None) -> Evaluated:
+        """Judged on a data set. Raises UserError where it cannot be read, or holds nothing to judge."""
+        ...
+
+    def predict(self, texts: Sequence[str]) -> Sequence[str | UserError]:
+        """One line of answer for every text, or the error that it meets."""
+        ...
+
+
+#: Task -> "module:function" of (run folder, options) to a service.
+SERVICES: dict[str, str] = {
+    "arithmetic": "hanformer.arithmetic.service:open_service",
+    "chat": "hanformer.chat.service:open_service",
+    "classify": "hanformer.tasks.classify.service:open_service",
+    "pair": "hanformer.tasks.pair.service:open_service",
+    "recurrent": "hanformer.parsing.service:open_service",
+    "pretrain": "hanformer.tasks.pretrain.service:open_service",
+    "seq2seq": "hanformer.tasks.seq2seq.service:open_service",
+    "tag": "hanformer.tasks.tag.service:open_service",
+}
+
+
+def open_service(run: str | Path, options: ServingOptions) -> Service:
+    """The service of a run, by the task that its run.toml names.
+
+    按 run.toml 中的任务打开运行目录。
+
+    Raises UserError for a folder that is no run, is incomplete, or is of an unknown task.
+    """
+    task = task_of(run)
+    if task not in SERVICES:
+        raise UserError(f"{run}: a run of the task {task!r}; expected one of {', '.join(sorted(SERVICES))}")
+    if options.beside and task != "arithmetic":
+        raise UserError(f"--with lets runs of the task arithmetic vote; {run} is of the task {task}")
+    module, _, name = SERVICES[task].partition(":")
+    opener: Callable[[Path, ServingOptions], Service] = getattr(import_module(module), name)
+    return opener(Path(run), options)

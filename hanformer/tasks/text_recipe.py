@@ -1,0 +1,186 @@
+"""What all tasks on text share: the recipe, and how its tokenizer and its Transformer are made or opened."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hanformer.errors import UserError
+from hanformer.mechanisms import Mechanism, Softmax
+from hanformer.models import Transformer, build, load
+from hanformer.records import assign, read_record
+from hanformer.text.cutting import CONTINUATION
+from hanformer.text.load import load_tokenizer
+from hanformer.text.pieces import train_pieces
+from hanformer.text.protocols import Tokenizer
+from hanformer.text.vocabulary import Vocabulary
+from hanformer.text.wordpiece import WordPieceTokenizer
+from hanformer.train.optimizer import rule_named
+from hanformer.train.options import TrainOptions
+from hanformer.train.sizes import Sizes
+
+_FIRST_WIDE = 0x2E80
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+KINDS = ("characters", "pieces")
+
+RecipeT = TypeVar("RecipeT", bound="TextRecipe")
+
+
+@dataclass(frozen=True)
+class VocabularyOptions:
+    """The vocabulary that is learned from the training texts where no pretrained model brings one.
+
+    从训练文本学习的词表。
+
+    `kind`: characters (WordPiece without joined pieces), or pieces (byte pair encoding over characters); `size` bounds
+    it, special tokens included; `minimum_count` is how often a character must be seen.
+    """
+
+    kind: str = "characters"
+    size: int = 8000
+    minimum_count: int = 2
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UserError(f"vocabulary.kind: expected {' or '.join(KINDS)}, got {self.kind!r}")
+        if self.size < len(SPECIALS) + 1:
+            raise UserError(f"vocabulary.size: expected at least {len(SPECIALS) + 1}, got {self.size}")
+
+
+@dataclass(frozen=True)
+class TextRecipe:
+    """All choices of one training run on text; a task's recipe adds its own.
+
+    文本任务一次训练的全部选择；各任务在此基础上增加自己的选项。
+
+    `start_from` names a pretrained model to fine-tune, with its tokenizer beside it (empty: from scratch, by `sizes`
+    and `vocabulary`); `attention` replaces the mechanism of either. `maximum_length` counts tokens, special ones
+    included; `token_budget` is the most tokens of a batch; `optimizer` a rule of `train.optimizer`; `tricks` wrap the
+    objective, the first word outermost (`train.tricks`); `valid` is how many rows are held out to choose by where the
+    data has no validation set.
+    """
+
+    start_from: str = ""
+    vocabulary: VocabularyOptions = field(default_factory=VocabularyOptions)
+    sizes: Sizes = field(default_factory=Sizes)
+    train: TrainOptions = field(default_factory=lambda: TrainOptions(epochs=10))
+    optimizer: str = "adamw"
+    tricks: tuple[str, ...] = ()
+    token_budget: int = 4096
+    maximum_length: int = 256
+    valid: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("token_budget", "maximum_length", "valid"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        rule_named(self.optimizer)
+
+    def changed(self: RecipeT, assignments: Mapping[str, str]) -> RecipeT:
+        """A copy with fields set by dotted name; `attention` and what only `sizes`, `train` or `vocabulary` have may
+        be named without it. Raises UserError for an unknown name or a value of another type.
+
+        按“名称=值”修改配方。
+        """
+        return assign(self, {_full_name(self, name): value for name, value in assignments.items()})
+
+
+def _full_name(recipe: TextRecipe, name: str) -> str:
+    first = name.split(".")[0]
+    if first in recipe.__dataclass_fields__:
+        return name
+    groups = [group for group in ("sizes", "train", "vocabulary") if first in _fields(recipe, group)]
+    return f"{groups[0]}.{name}" if len(groups) == 1 else name
+
+
+def _fields(recipe: TextRecipe, group: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = getattr(recipe, group).__dataclass_fields__
+    return found
+
+
+def read_recipe(default: RecipeT, path: str | Path) -> RecipeT:
+    """A recipe file (TOML), or the run.toml of an earlier run: what it leaves out is as in `default`.
+
+    读取 TOML 配方文件或以往训练的 run.toml。
+
+    Raises UserError for a file that is missing, broken, of another task, or has unknown names.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a recipe ({error}); expected a TOML file") from None
+    table = values.get("recipe", values)
+    if not isinstance(table, Mapping):
+        raise UserError(f"{path}: expected a table named recipe, got {table!r}")
+    try:
+        return read_record(default, table)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def make_tokenizer(recipe: TextRecipe, texts: Iterable[str], added: Sequence[str] = ()) -> Tokenizer:
+    """The tokenizer of the pretrained model, or one learned from the texts; `added` are signs of the task's own.
+
+    预训练模型的分词器，或由训练文本学习的分词器。
+    """
+    if recipe.start_from:
+        return load_tokenizer(recipe.start_from)
+    options = recipe.vocabulary
+    specials = [*SPECIALS, *added]
+    pieces = train_pieces(texts, options.size, minimum_count=options.minimum_count, specials=specials)
+    if options.kind == "pieces":
+        return pieces
+    single = [token for token in pieces.vocabulary.tokens if len(token) == 1]
+    # Words of other scripts are cut into letters; an ideograph always begins a word.
+    inner = [f"{CONTINUATION}{token}" for token in single if token.isalnum() and ord(token) < _FIRST_WIDE]
+    return WordPieceTokenizer(Vocabulary([*specials, *single, *inner], added=added), lowercase=False)
+
+
+def make_transformer(
+    recipe: TextRecipe,
+    tokenizer: Tokenizer,
+    application: str,
+    heads: Sequence[str],
+    changes: Mapping[str, Any] | None = None,
+) -> Transformer:
+    """The pretrained model of the recipe, opened for the application, or a new one of its sizes.
+
+    打开预训练模型，或按配方尺寸新建。
+
+    Heads that the pretrained checkpoint lacks start anew. Raises UserError where tokenizer and weights disagree.
+    """
+    size = len(tokenizer.vocabulary)
+    if not recipe.start_from:
+        vocabulary = tokenizer.vocabulary
+        pad = vocabulary.ids.get(vocabulary.specials.pad or "", None)
+        own = {"pad_id": pad, **(changes or {})}
+        return build(recipe.sizes.config(size, application, max(recipe.maximum_length, 512), own), heads)
+    model = load(
+        recipe.start_from,
+        application=application,
+        heads=tuple(heads),
+        changes=changes,
+        attention=_other_attention(recipe),
+        strict=False,
+    )
+    if not isinstance(model, Transformer):
+        raise UserError(f"{recipe.start_from}: expected a model of one stack, got an encoder and a decoder")
+    if model.config.vocab_size < size:
+        raise UserError(
+            f"{recipe.start_from}: the tokenizer has {size} tokens, the model {model.config.vocab_size}; "
+            "they do not belong together"
+        )
+    return model
+
+
+def _other_attention(recipe: TextRecipe) -> Mechanism | None:
+    chosen = recipe.sizes.attention
+    return None if isinstance(chosen, Softmax) else chosen
+
+
+def with_tricks(recipe: RecipeT, words: Sequence[str]) -> RecipeT:
+    """The recipe with these tricks instead of its own, if there are any. 换用指定的训练技巧。"""
+    return replace(recipe, tricks=tuple(words)) if words else recipe

@@ -1,0 +1,159 @@
+"""Run folders: what run.toml says, and how a run is found, continued and opened again."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from hanformer.errors import UserError
+from hanformer.records import NONE, plain
+from hanformer.train.history import HISTORY_FILE
+from hanformer.train.options import FREE_ON_RESUME
+from hanformer.weights.atomic import recover_folder, write_text
+
+RUN_FILE = "run.toml"
+RUN_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+BEST, LAST = "best", "last"
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What run.toml says: the task, where the data came from, the recipe (a record), the machine, and fingerprints of
+    the data's files.
+
+    run.toml 的内容：任务、数据来源、配方与机器。
+    """
+
+    task: str
+    data: str
+    recipe: Any
+    version: int = RUN_VERSION
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_description(folder: Path, description: RunDescription) -> None:
+    """Writes run.toml. 写入 run.toml。"""
+    write_text(folder / RUN_FILE, tomli_w.dumps(plain(description)))
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The values of run.toml.
+
+    读取 run.toml。
+
+    Raises UserError where it is missing, broken or of another version.
+    """
+    path = folder / RUN_FILE
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder}: not a run folder ({RUN_FILE} is missing); train one with `hanformer train`"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); the run folder is incomplete") from None
+    if values.get("version") not in READABLE_VERSIONS:
+        raise UserError(
+            f"{path}: expected a run of version {' or '.join(map(str, READABLE_VERSIONS))}, "
+            f"got {values.get('version')}; use the version of Hanformer that wrote it, or train again"
+        )
+    if not isinstance(values.get("recipe", {}), dict):
+        raise UserError(
+            f"{path}: expected a table named recipe, got {values['recipe']!r}; the run folder is broken"
+        )
+    return {**values, "recipe": values.get("recipe", {})}
+
+
+def check_folder(
+    folder: Path, saved: Mapping[str, Any] | None, description: RunDescription, resume: bool
+) -> None:
+    """Refuses to write over a run, and to go on with one by another task, recipe or data.
+
+    拒绝覆盖已有训练，也拒绝以不同的任务、配方或数据续训。
+
+    `saved` is what run.toml says where the run goes on. Raises UserError.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: expected a folder for the run, this is a file; choose another place")
+    if not resume:
+        if (folder / RUN_FILE).exists() or (folder / BEST).exists():
+            raise UserError(f"{folder} already holds a run: resume it (--resume), or choose another folder")
+        return
+    wanted = {"task": description.task, "data": description.data, "recipe": plain(description.recipe)}
+    differing = _differences("", saved or {}, wanted)
+    if differing:
+        raise UserError(
+            f"{folder}: the run was started with other choices ({'; '.join(differing[:3])}); "
+            "resume with the same, or start in another folder"
+        )
+
+
+# The trainer itself checks the micro-batches of an update, over all workers.
+_FREE = {f"recipe.train.{name}" for name in FREE_ON_RESUME | {"accumulate"}}
+
+
+def _differences(name: str, saved: object, wanted: object) -> list[str]:
+    """Choices that differ, but for those that may differ when a run goes on."""
+    if isinstance(wanted, Mapping) and isinstance(saved, Mapping):
+        keys = [key for key in {**wanted, **saved} if f"{name}{key}" not in _FREE]
+        known = keys if name else list(wanted)
+        return [
+            line for key in known for line in _differences(f"{name}{key}.", saved.get(key), wanted.get(key))
+        ]
+    unsaid = saved is None and wanted == NONE  # older versions left it out
+    return [] if saved == wanted or unsaid else [f"{name.rstrip('.')} {saved} there, {wanted} now"]
+
+
+def run_of(path: str | Path) -> Path:
+    """The run folder, also where its best/ was named. 运行目录（也可给出其 best/）。"""
+    folder = Path(path)
+    is_best = folder.name == BEST and not (folder / RUN_FILE).exists()
+    return folder.parent if is_best and (folder.parent / RUN_FILE).exists() else folder
+
+
+def open_run(path: str | Path, task: str) -> tuple[Path, dict[str, Any]]:
+    """The best checkpoint of a run of this task, and what its run.toml says.
+
+    打开某一任务的运行目录：返回最佳检查点与 run.toml 的内容。
+
+    Raises UserError for a folder that is no run, is of another task, or has no checkpoint yet.
+    """
+    folder = run_of(path)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: no such run folder; train one with `hanformer train {task} --out {folder}`"
+        )
+    description = read_description(folder)
+    if description.get("task") != task:
+        raise UserError(f"{folder}: this run is of the task {description.get('task')!r}, not {task}")
+    recover_folder(folder / BEST)
+    if not (folder / BEST).is_dir():
+        raise UserError(
+            f"{folder}: there is no best checkpoint yet; let the training reach its first validation"
+        )
+    return folder / BEST, description
+
+
+def task_of(path: str | Path) -> str:
+    """The task of a run; raises UserError for a folder that is no run. 运行目录的任务名。"""
+    folder = run_of(path)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such run folder; train one with `hanformer train`")
+    return str(read_description(folder).get("task"))
+
+
+def remove_run(folder: Path, companions: tuple[str, ...] = ()) -> None:
+    """Removes what a run wrote into a folder, and nothing else that lies there. 只删除训练写入的内容。"""
+    for name in (BEST, LAST):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (RUN_FILE, HISTORY_FILE, *companions):
+        (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,81 @@
+"""train classify and train pair as a user calls them, with evaluate and predict after; mistakes are exit code 2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hanformer.cli import main
+from tests.tasks.classify.toy import one_label, write_rows
+
+SMALL = [
+    *("--set", "hidden_size=16", "--set", "layers=1", "--set", "attention_heads=2", "--set", "updates=3"),
+    *("--set", "minimum_count=1", "--set", "valid=10", "--set", "precision=fp32", "--device", "cpu"),
+]
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command in this process: exit code, standard output, standard error."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["hanformer", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        told = capsys.readouterr()
+        return int(stopped.value.code or 0), told.out, told.err
+
+    return call
+
+
+def test_classify_from_file_to_answer(tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+    data, out = write_rows(tmp_path / "all.tsv", one_label(40, 0)), tmp_path / "run"
+    texts = tmp_path / "texts.txt"
+    texts.write_text("甲乙丙\n丁戊\n", encoding="utf-8")
+    code, said, _ = run(
+        *("train", "classify", "--data", data, "--out", out, "--loss", "focal", "--unlabelled", texts),
+        *("--trick", "fgm", "--average", "ema", "--optimizer", "adax", *SMALL),
+    )
+    assert code == 0 and "30 texts to train on, 10 to choose by, 3 classes, 2 texts without labels" in said
+    code, said, _ = run("evaluate", out, "--data", data, "--device", "cpu", "--out", tmp_path / "rows.jsonl")
+    assert code == 0 and "macro_f1" in said
+    assert len((tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()) == 40
+    code, said, _ = run("predict", out, "天甲", "--device", "cpu")
+    assert code == 0 and said.split()[0] in "天地玄"
+
+
+def test_pair_from_file_to_answer(tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+    data, out = tmp_path / "all.tsv", tmp_path / "run"
+    data.write_text("".join(f"甲{n}\t乙{n}\t{n % 2}\n" for n in range(40)), encoding="utf-8")
+    code, said, _ = run("train", "pair", "--data", data, "--out", out, "--loss", "cosent", *SMALL)
+    assert code == 0 and "30 pairs to train on, 10 to choose by" in said
+    code, said, _ = run("evaluate", out, "--data", data, "--device", "cpu")
+    assert code == 0 and "spearman" in said
+    code, said, error = run("predict", out, "甲\t乙", "甲", "--device", "cpu")
+    assert code == 2 and -1 <= float(said) <= 1 and "two texts with a tab" in error
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("classify", "--loss", "magic"), "loss: expected one of"),
+        (("classify", "--set", "freeze=2"), "freeze keeps layers of a pretrained model"),
+        (("classify", "--unlabelled", "nothing.txt"), "nothing.txt: no such file"),
+        (("pair", "--loss", "zlpr"), "loss: expected one of"),
+        (("pair", "--loss", "simcse", "--trick", "vat"), "vat: has no meaning here"),
+    ],
+)
+def test_mistakes_are_one_line(
+    tmp_path: Path,
+    run: Callable[..., tuple[int, str, str]],
+    words: tuple[str, ...],
+    expected: str,
+) -> None:
+    data = write_rows(tmp_path / "all.tsv", one_label(40, 0))
+    code, _, error = run("train", *words, "--data", data, "--out", tmp_path / "run", "--set", "valid=10")
+    assert code == 2 and expected in error and "Traceback" not in error
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,119 @@
+"""Labelled rows: every file form gives the same rows, and what is missing is named."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hanformer.data.tables import Column, find_splits, iterate_table, read_table
+from hanformer.errors import UserError
+
+TEXT = Column("text", ("text", "content"), 0)
+LABEL = Column("label", ("label",), -1)
+NOTE = Column("note", ("note",), 1, optional=True)
+ROWS = [("今天, 天气“很”好", "好"), ("差\u2028评", "坏"), ('a "b" c', "好")]
+
+
+def tsv(rows: list[tuple[str, str]], header: bool) -> bytes:
+    lines = ["content\tlabel"] * header + ["\t".join(row) for row in rows]
+    return "\n".join(lines).encode()
+
+
+def comma(rows: list[tuple[str, str]], header: bool) -> bytes:
+    stream = io.StringIO()
+    writer = csv.writer(stream)
+    writer.writerows([("text", "label")] * header + list(rows))
+    return stream.getvalue().encode()
+
+
+def records(rows: list[tuple[str, str]], header: bool) -> bytes:
+    return "\n".join(json.dumps({"label": b, "text": a}, ensure_ascii=False) for a, b in rows).encode()
+
+
+@pytest.mark.parametrize("packing", ["", ".gz", ".xz"])
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize(("suffix", "write"), [(".tsv", tsv), (".csv", comma), (".jsonl", records)])
+def test_every_form_gives_the_same_rows(tmp_path: Path, suffix, write, header, packing) -> None:
+    path = tmp_path / f"train{suffix}{packing}"
+    pack = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}[packing]
+    path.write_bytes(pack(write(ROWS, header)))
+    assert read_table(path, (TEXT, LABEL)) == ROWS
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\n\x00"), min_size=1),
+            st.sampled_from("01"),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_any_text_survives_csv(tmp_path_factory, rows) -> None:
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    path.write_bytes(comma(rows, header=True))
+    assert read_table(path, (TEXT, LABEL)) == rows
+
+
+def test_columns_are_chosen_by_name_and_by_number(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("id\tsaid\tclass\n7\t好\tx\n", encoding="utf-8")
+    assert read_table(path, (TEXT.named("said"), LABEL.named("class"))) == [("好", "x")]
+    assert read_table(path, (TEXT.named("2"), LABEL))[1] == ("好", "x")
+    assert read_table(path, (TEXT.named("said"), LABEL.named("class"), NOTE.named("id"))) == [
+        ("好", "x", "7")
+    ]
+    with pytest.raises(UserError, match="no column 'spoken'"):
+        read_table(path, (TEXT.named("spoken"), LABEL))
+    with pytest.raises(UserError, match="row 1 has 3 columns, none for text"):
+        read_table(path, (TEXT.named("4"), LABEL))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.tsv", b"", "holds no rows"),
+        ("a.tsv", b"one\n", "row 1 has 1 columns"),
+        ("a.tsv", b"text\tlabel\n\xff\t1\n", "line 2 is not UTF-8"),
+        ("a.csv", b'text,label\n"never closed,1\n', "comma-separated"),
+        ("a.jsonl", b'{"text": "a"}\n', "record 1 has no 'label'"),
+        ("a.jsonl", b"[1]", "expected a JSON object"),
+        ("a.tsv.xz", lzma.compress(b"text\tlabel\n1\t2\n")[:-9], "truncated or damaged"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        read_table(path, (TEXT.named("text") if b"text" in content else TEXT.named("2"), LABEL))
+
+
+def test_rows_keep_their_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("text\tlabel\n\na\tb\n", encoding="utf-8")
+    assert list(iterate_table(path, (TEXT, LABEL))) == [(3, ("a", "b"))]
+
+
+def test_splits_are_found_by_name(tmp_path: Path) -> None:
+    for name in ("train.tsv.gz", "sst.dev.tsv", "test-public.json", "README.md", "training_notes.txt"):
+        (tmp_path / name).touch()
+    found = {split: file.name for split, file in find_splits(tmp_path).items()}
+    assert found == {"train": "train.tsv.gz", "valid": "sst.dev.tsv", "test": "test-public.json"}
+    assert find_splits(tmp_path / "sst.dev.tsv") == {"train": tmp_path / "sst.dev.tsv"}
+    (tmp_path / "train2.train.csv").touch()
+    with pytest.raises(UserError, match="both look like train"):
+        find_splits(tmp_path)
+    with pytest.raises(UserError, match="no such file"):
+        find_splits(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no file named train"):
+        find_splits(tmp_path / "empty")

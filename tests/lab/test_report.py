@@ -1,0 +1,77 @@
+"""The table of experiments, their page, and the command."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hanformer.cli import app
+from hanformer.errors import UserError
+from hanformer.lab import EXPERIMENTS, run_experiment
+from hanformer.lab.report import Picture, Report, Table, figure, svg, write_report
+
+
+def drawn() -> Picture:
+    pytest.importorskip("matplotlib")
+    picture = figure()
+    picture.subplots().plot([1, 2], [3, 4])
+    return Picture("line", "A line & more", picture)
+
+
+def test_every_experiment_can_be_found() -> None:
+    for experiment in EXPERIMENTS.values():
+        module, _, function = experiment.target.partition(":")
+        room = import_module(module)
+        assert callable(getattr(room, function)) and room.Options() == room.Options()
+        assert experiment.english.endswith(".") and experiment.chinese.endswith("。")
+
+
+def test_a_page_holds_everything_and_needs_nothing(tmp_path: Path) -> None:
+    table = Table("T < U", ("a", "bb"), (("1", "2"), ("333", "4")))
+    page = write_report(tmp_path / "deep" / "er", Report("Title", ("Found <this>.",), (table,), (drawn(),)))
+    text = page.read_text(encoding="utf-8")
+    for part in ("Found &lt;this&gt;.", "<svg", "A line &amp; more", "<td>333</td>", "T &lt; U"):
+        assert part in text
+    assert not [part for part in ("<script", "<link", "<img", "src=") if part in text]
+    assert (page.parent / "line.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert table.text() == "T < U\n  a    bb\n  1    2\n  333  4"
+
+
+def test_the_same_figure_is_the_same_bytes() -> None:
+    assert svg(drawn().figure) == svg(drawn().figure)
+
+
+def test_the_list() -> None:
+    found = CliRunner().invoke(app, ["lab"])
+    assert found.exit_code == 0
+    assert all(name in found.stdout and one.chinese in found.stdout for name, one in EXPERIMENTS.items())
+
+
+def test_a_run(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    arguments = ["lab", "positions", "--out", str(tmp_path), "--set", "size=16", "--set", "distance=9"]
+    found = CliRunner().invoke(app, [*arguments, "--threads", "1"])
+    assert found.exit_code == 0 and "16 channels" in found.stdout
+    assert (tmp_path / "report.html").is_file() and (tmp_path / "positions.svg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("gelus", {}, "lab: expected one of attention, gelu.*got 'gelus'"),
+        ("gelu", {"pints": "3"}, "unknown name 'pints'; there are points, reach"),
+        ("gelu", {"points": "x"}, "expected int"),
+        ("gelu", {"points": "3"}, "at least 100 points"),
+        ("gelu", {"data": "a.txt"}, "unknown name 'data'"),
+        ("positions", {"size": "7"}, "even size"),
+        ("attention", {"steps": "0"}, "at least 1"),
+        ("attention", {"mechanisms": "softmax,locale"}, "got 'locale'"),
+        ("attention", {"data": "no-such-file.txt"}, "no-such-file.txt"),
+    ],
+)
+def test_mistakes(name: str, options: dict[str, str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        run_experiment(name, tmp_path, options)

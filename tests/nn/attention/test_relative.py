@@ -1,0 +1,117 @@
+"""ALiBi and both layouts of rotary positions: against their formulas and against transformers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from hanformer.models.padded import PaddedTransformer
+from hanformer.nn.attention.relative import AlibiBias, relative_of
+from hanformer.nn.functional.positions import alibi_slopes, rotary_table, rotate, rotate_halves
+from tests.harness import EXACT, random_model, random_rows, run_packed, tiny_config
+
+HEADS = (1, 2, 4, 6, 8, 12, 16, 20)
+
+
+def test_slopes() -> None:
+    assert alibi_slopes(8) == tuple(2.0**-head for head in range(1, 9))
+    assert alibi_slopes(2) == (1 / 16, 1 / 256) and alibi_slopes(1) == (1 / 256,)
+    assert alibi_slopes(6) == (2**-2, 2**-4, 2**-6, 2**-8, 2**-1, 2**-3)
+
+
+@pytest.mark.parametrize("heads", HEADS)
+def test_slopes_and_weights_of_bloom(heads: int) -> None:
+    """Bloom adds slope · position of the key: the same up to a constant for each query, so the same softmax."""
+    bloom = pytest.importorskip("transformers.models.bloom.modeling_bloom")
+    theirs = bloom.build_alibi_tensor(torch.ones(1, 9), heads, torch.float32).view(heads, 1, 9)
+    torch.testing.assert_close(theirs[:, 0, 1], torch.tensor(alibi_slopes(heads)))
+    _same_weights(theirs.expand(heads, 9, 9), heads)
+
+
+@pytest.mark.parametrize("heads", HEADS)
+def test_weights_of_mpt(heads: int) -> None:
+    mpt = pytest.importorskip("transformers.models.mpt.modeling_mpt")
+    theirs = mpt.build_mpt_alibi_tensor(heads, 9).view(heads, 1, 9)
+    _same_weights(theirs.expand(heads, 9, 9), heads)
+
+
+def _same_weights(theirs: Tensor, heads: int) -> None:
+    scores, past = torch.randn(heads, 9, 9), torch.ones(9, 9, dtype=torch.bool).tril()
+    distance = (torch.arange(9)[None, :] - torch.arange(9)[:, None])[None]
+    ours = AlibiBias(heads).logits(torch.zeros(1, heads, 9, 4), distance)[0]
+    found, expected = ((scores + bias).masked_fill(~past, -torch.inf).softmax(-1) for bias in (ours, theirs))
+    torch.testing.assert_close(found, expected)
+
+
+def test_alibi_in_a_model() -> None:
+    """Logits −m|i − j| beside q·k/√d, in an encoder too: by hand from the weights of one layer."""
+    model = random_model(tiny_config(position="alibi", layers=1, attention_heads=2), ())
+    attention, kept = model.stack.blocks[0].attention, {}
+    attention.output.register_forward_pre_hook(lambda module, given: kept.update(mixed=given[0]))
+    row = random_rows(model.config, (7,))
+    run_packed(model, row)
+    x = model.embed(row.packed, row.layout)
+    query, key, value = attention.project(x)
+    far = (torch.arange(7)[:, None] - torch.arange(7)).abs()
+    for head, slope in enumerate((1 / 16, 1 / 256)):
+        logits = query[:, head] @ key[:, head].T / 8**0.5 - slope * far
+        torch.testing.assert_close(
+            kept["mixed"].unflatten(-1, (2, 8))[:, head], logits.softmax(-1) @ value[:, head], **EXACT
+        )
+
+
+def test_alibi_has_no_longest_distance_and_no_parameters() -> None:
+    bias = relative_of(tiny_config(position="alibi"), bidirectional=True)
+    assert isinstance(bias, AlibiBias) and not list(bias.parameters()) and not bias.state_dict()
+    far = bias.logits(torch.zeros(1, 2, 1, 4, dtype=torch.bfloat16), torch.tensor([[[100_000]]]))
+    assert far.dtype == torch.bfloat16 and far.flatten().tolist() == pytest.approx([-6250, -390.6], rel=4e-3)
+
+
+# ------------------------------------------------------------------------------------------- rotary
+def to_halves(x: Tensor) -> Tensor:
+    """Channels 2i and 2i + 1 to i and i + D/2."""
+    return torch.cat([x[..., 0::2], x[..., 1::2]], dim=-1)
+
+
+def test_halves_are_neighbours_moved() -> None:
+    x, table = torch.randn(9, 3, 8).double(), rotary_table(torch.arange(9), 8, dtype=torch.float64)
+    assert torch.equal(rotate_halves(to_halves(x), table), to_halves(rotate(x, table)))
+
+
+def test_halves_are_llamas() -> None:
+    llama = pytest.importorskip("transformers.models.llama.modeling_llama")
+    x, table = torch.randn(9, 3, 8).double(), rotary_table(torch.arange(9), 8, dtype=torch.float64)
+    cosine, sine = (part.repeat(1, 2)[None] for part in table.unbind(1))
+    query = x.transpose(0, 1)[None]
+    theirs, _ = llama.apply_rotary_pos_emb(query, query, cosine, sine)
+    torch.testing.assert_close(rotate_halves(x, table), theirs[0].transpose(0, 1), **EXACT)
+
+
+@pytest.mark.parametrize("heads", [{"attention_heads": 2}, {"attention_heads": 4, "key_value_heads": 2}])
+def test_a_model_in_both_layouts(heads: dict[str, int]) -> None:
+    """Moving the channels of W_q and W_k makes one of the other."""
+    config = tiny_config(position="rotary", application="lm", rotary_base=100.0, **heads)
+    first, second = random_model(config), random_model(config.changed({"position": "rotary_halves"}))
+    state = first.state_dict()
+    for name, value in state.items():
+        if ".query." in name or ".key." in name:
+            channels = value.unflatten(0, (-1, config.key_size))
+            state[name] = to_halves(channels.movedim(1, -1)).movedim(-1, 1).flatten(0, 1)
+    rows = random_rows(config, (6, 3))
+    before = run_packed(second, rows)[1]
+    second.load_state_dict(state)
+    expected = run_packed(first, rows)[1]
+    torch.testing.assert_close(run_packed(second, rows)[1], expected, **EXACT)
+    assert not torch.allclose(before, expected)
+
+
+@pytest.mark.parametrize("position", ["rotary", "rotary_halves", "alibi"])
+def test_the_padded_form_has_the_same_positions(position: str) -> None:
+    model = random_model(tiny_config(position=position), ())
+    ids = torch.tensor([[5, 6, 7, 0], [0, 8, 9, 4]])
+    real = torch.tensor([[1, 1, 1, 0], [0, 1, 1, 1]])
+    segments = torch.zeros_like(ids)
+    found = PaddedTransformer(model)(ids, segments, real)["sequence"]
+    expected = model(ids, segments, attention_mask=real).sequence
+    torch.testing.assert_close(found, expected, **EXACT)

@@ -1,0 +1,142 @@
+"""Sequence to sequence from files to written texts: learns to copy and to reverse, resumes, refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+import hanformer
+from hanformer.errors import UserError
+from hanformer.models import EncoderDecoder, Transformer
+from hanformer.tasks.seq2seq import Seq2SeqRecipe, train
+from hanformer.tasks.seq2seq.pairs import EncodedPairs, PairData, open_pairs, read_pairs
+from hanformer.tasks.seq2seq.recipe import ReplacementOptions
+from hanformer.tasks.seq2seq.training import make_model
+from hanformer.tasks.serving import ServingOptions, open_service
+from hanformer.tasks.text_recipe import VocabularyOptions, make_tokenizer, read_recipe
+from hanformer.train.options import TrainOptions
+from hanformer.train.sizes import Sizes
+
+ALPHABET = "天地玄黄宇宙洪荒"
+
+
+def words(count: int, seed: int) -> list[tuple[str, str]]:
+    random = Random(seed)
+    texts = ["".join(random.choices(ALPHABET, k=random.randint(1, 5))) for _ in range(count)]
+    return [(text, text[::-1]) for text in texts]
+
+
+DATA = PairData("pairs", words(400, 0), words(40, 1))
+RECIPE = Seq2SeqRecipe(
+    sizes=Sizes(hidden_size=48, layers=2, attention_heads=2, intermediate_size=96, dropout=0.0),
+    decoder_layers=1,
+    vocabulary=VocabularyOptions(minimum_count=1),
+    train=TrainOptions(updates=220, learning_rate=8e-3, warm_up=20, log_every=50, precision="fp32"),
+    label_smoothing=0.0,
+    token_budget=512,
+    target_length=16,
+)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "rate", "made"),
+    [("unilm", 8e-3, Transformer), ("encoder_decoder", 4e-3, EncoderDecoder)],
+)
+def test_it_learns_and_opens_as_a_model(tmp_path: Path, architecture: str, rate: float, made: type) -> None:
+    options = replace(RECIPE.train, learning_rate=rate)
+    history = train(replace(RECIPE, architecture=architecture, train=options), DATA, tmp_path / "run")
+    assert min(record.metrics["loss"] for record in history.validations) < 0.35
+    service = open_service(tmp_path / "run", ServingOptions(beams=1, precision="fp32"))
+    written = service.predict(["天地", "", "玄黄宇"])
+    assert written[0] == "地天" and written[2] == "宇黄玄"
+    assert isinstance(written[1], UserError)
+    assert isinstance(hanformer.load(tmp_path / "run"), made)
+    test = tmp_path / "test.tsv"
+    test.write_text("".join(f"{a}\t{b}\n" for a, b in words(20, 2)), encoding="utf-8")
+    found = open_service(tmp_path / "run", ServingOptions(beams=2, precision="fp32")).evaluate(str(test))
+    assert found.figures["bleu"] > 50 and len(found.rows) == 20
+    with pytest.raises(UserError, match="without"):
+        service.evaluate(str(test), test)
+
+
+def test_a_cut_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    short = replace(RECIPE, train=replace(RECIPE.train, updates=12, schedule="constant"))
+    train(short, DATA, tmp_path / "whole")
+    train(replace(short, train=replace(short.train, updates=5)), DATA, tmp_path / "cut")
+    train(short, DATA, tmp_path / "cut", resume=True)
+    whole, cut = (hanformer.load(tmp_path / name).state_dict() for name in ("whole", "cut"))
+    assert all((whole[name] == cut[name]).all() for name in whole)
+    with pytest.raises(UserError, match="already holds a run"):
+        train(short, DATA, tmp_path / "whole")
+    with pytest.raises(UserError, match="label_smoothing"):
+        train(replace(short, label_smoothing=0.3), DATA, tmp_path / "whole", resume=True)
+
+
+def test_a_run_can_be_repeated_from_its_own_recipe(tmp_path: Path) -> None:
+    recipe = replace(
+        RECIPE,
+        train=replace(RECIPE.train, updates=2),
+        tricks=("r_drop:1",),
+        replacement=ReplacementOptions(0.5, 0.2, "vocabulary"),
+    )
+    train(recipe, DATA, tmp_path / "run")
+    assert read_recipe(Seq2SeqRecipe(), tmp_path / "run" / "run.toml") == recipe
+
+
+def test_pairs_are_kept_whole_or_left_out() -> None:
+    tokenizer = make_tokenizer(RECIPE, [text for pair in DATA.train for text in pair])
+    pairs = EncodedPairs.of(DATA.train, tokenizer, sources=5, targets=16)
+    kept = [pair for pair in DATA.train if len(pair[0]) <= 3]
+    assert len(pairs) == len(kept) and pairs.left_out == len(DATA.train) - len(kept)
+    for index, (source, target) in enumerate(kept):
+        assert tokenizer.decode(pairs[index].source) == source
+        assert tokenizer.decode(pairs[index].target) == target
+        assert pairs.lengths()[index] == pairs[index].length
+
+
+def test_the_encoder_decoder_gets_its_own_layers() -> None:
+    tokenizer = make_tokenizer(RECIPE, ALPHABET * 2)
+    model = make_model(replace(RECIPE, architecture="encoder_decoder"), tokenizer)
+    assert (model.config.layers, model.config.decoder_layers) == (2, 1)
+
+
+def test_files_are_split(tmp_path: Path) -> None:
+    path = tmp_path / "train.tsv"
+    path.write_text("".join(f"书\t{a}\t{b}\n" for a, b in DATA.train), encoding="utf-8")
+    data = open_pairs(path, valid=10, seed=3)
+    assert len(data.train) == 390 and len(data.valid) == 10
+    assert sorted([*data.train, *data.valid]) == sorted(DATA.train)
+    assert open_pairs(path, valid=10, seed=3) == data != open_pairs(path, valid=10, seed=4)
+    assert len(open_pairs(path, valid=10, limit=7).train) == 7
+    with pytest.raises(UserError, match="400 rows, 400 are held out"):
+        open_pairs(path, valid=400)
+    path.write_text("a\t \n", encoding="utf-8")
+    with pytest.raises(UserError, match="row 1: expected two texts"):
+        read_pairs(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"architecture": "rnn"}, "architecture"),
+        ({"replacement": ReplacementOptions(0.5, 0.3, "world")}, "pool"),
+        ({"replacement": ReplacementOptions(0.5), "architecture": "encoder_decoder"}, "unilm"),
+        ({"tricks": ("magic",)}, "magic"),
+        ({"limit": -1}, "limit"),
+        ({"token_budget": 0}, "token_budget"),
+        ({"optimizer": "sgdx"}, "sgdx"),
+    ],
+)
+def test_choices_that_contradict_are_refused(changes: dict, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        replace(RECIPE, **changes)
+
+
+def test_short_names_reach_their_groups() -> None:
+    recipe = RECIPE.changed({"hidden_size": "64", "epochs": "3", "kind": "pieces", "attention": "softmax"})
+    assert (recipe.sizes.hidden_size, recipe.train.epochs, recipe.vocabulary.kind) == (64, 3, "pieces")
+    with pytest.raises(UserError, match="unknown name 'hidden'"):
+        RECIPE.changed({"hidden": "3"})

@@ -1,0 +1,118 @@
+"""Records of choices: changed by dotted names, written and read back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import ClassVar
+
+import pytest
+
+from hanformer.errors import UserError
+from hanformer.records import Choice, assign, plain, read_record
+
+
+@dataclass(frozen=True)
+class Shape(Choice):
+    """A base of choices."""
+
+
+@dataclass(frozen=True)
+class Round(Shape):
+    name: ClassVar[str] = "round"
+    radius: float = 1.0
+
+
+@dataclass(frozen=True)
+class Square(Shape):
+    name: ClassVar[str] = "square"
+    side: int = 2
+
+
+@dataclass(frozen=True)
+class Inner:
+    count: int = 3
+    rate: float = 0.5
+    parts: tuple[Fraction, ...] = (Fraction(1, 2),)
+
+
+@dataclass(frozen=True)
+class Whole:
+    shape: Shape = field(default_factory=Round)
+    inner: Inner = field(default_factory=Inner)
+    word: str = "a"
+    limit: float | None = None
+    flag: bool = False
+    words: tuple[str, ...] = ()
+
+
+def test_fields_are_set_by_dotted_names() -> None:
+    changed = assign(
+        Whole(),
+        {
+            "shape": "square",
+            "shape.side": "5",
+            "inner.count": "7",
+            "inner.parts": "1/3,2",
+            "limit": "2.5",
+            "flag": "true",
+            "words": "x,y",
+        },
+    )
+    assert changed == Whole(
+        Square(5), Inner(7, 0.5, (Fraction(1, 3), Fraction(2))), "a", 2.5, True, ("x", "y")
+    )
+    assert assign(changed, {"words": "", "limit": "none"}) == Whole(Square(5), changed.inner, flag=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("shape", "triangle", "round, square"),
+        ("shape.side", "3", "unknown name 'side'"),
+        ("inner", "3", "group"),
+        ("inner.count", "3.5", "int"),
+        ("inner.count.more", "1", "plain value"),
+        ("inner.rate", "nan", "float"),
+        ("flag", "1", "bool"),
+        ("colour", "red", "unknown name"),
+    ],
+)
+def test_what_cannot_be_set_is_named(name: str, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        assign(Whole(), {name: text})
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Whole(),
+        Whole(Square(9), Inner(1, 2.0, ()), "b", 1.0, True, ("p", "q")),
+    ],
+)
+def test_what_is_written_is_read(record: Whole) -> None:
+    assert read_record(Whole(), plain(record)) == record
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"colour": 1}, "colour: unknown name"),
+        ({"inner": 3}, "inner: expected a table"),
+        ({"inner": {"count": "3"}}, r"inner\.count"),
+        ({"inner": {"count": True}}, r"inner\.count"),
+        ({"inner": {"parts": ["x"]}}, r"inner\.parts"),
+        ({"shape": {"side": 3}}, "expected a name"),
+        ({"shape": {"name": "square", "radius": 3.0}}, "radius: unknown name"),
+        ({"word": 3}, "word"),
+        ({"flag": 1}, "flag"),
+    ],
+)
+def test_broken_tables_are_named(table: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_record(Whole(), table)
+
+
+def test_a_choice_lists_only_its_own_kinds() -> None:
+    assert Shape.kinds() == Round.kinds() == {"round": Round, "square": Square}
+    assert Round.named("square") == Square()
