@@ -1,7 +1,7 @@
 """Endless and repeated replies of a chat model, with and without each remedy.
 
-Replies to the last utterances of a test set by several rules, and prints how many replies have not ended by the
-greatest length, how long they are, how they repeat themselves, and how near they come to the real ones; then samples.
+Replies to the last utterances of a test set by several rules, and prints how many replies have not ended by some
+lengths, how long they are, how they repeat themselves, and how near they come to the real ones; then samples.
 A second run, trained with a head that must stop, is compared where it is named.
 
     hanformer train chat --data LCCC-base_valid.json.gz --out runs/chat
@@ -22,6 +22,7 @@ from hanformer.chat.opening import OpenedChat, open_chat
 from hanformer.chat.replies import Reply, reply_options
 from hanformer.chat.service import ReplyScores, score_replies
 from hanformer.runtime import set_threads, tune_cpu
+from hanformer.theory.termination import unfinished_curve
 
 RULES: dict[str, dict[str, Any]] = {
     "greedy": {"rule": "greedy"},
@@ -37,7 +38,7 @@ RULES: dict[str, dict[str, Any]] = {
     "nucleus 0.9, consistent, no 3-gram twice": {"top_p": 0.9, "consistent": True, "no_repeat_ngram": 3},
 }
 HEAD_RULES = ("greedy", "beam 4", "top-k 5", "nucleus 0.9")
-COLUMNS = ("not ended", "tokens", "rep-w", "seq-rep-4", "rep-r", "distinct-2", "BLEU")
+COLUMNS = ("tokens", "rep-w", "seq-rep-4", "rep-r", "distinct-2", "BLEU")
 
 
 def replies_by(
@@ -47,11 +48,12 @@ def replies_by(
     return chat.replier(reply_options({**words, "maximum_length": longest}, plain=True)).replies(histories)
 
 
-def line(name: str, scores: ReplyScores) -> str:
+def line(name: str, replies: Sequence[Reply], scores: ReplyScores, lengths: Sequence[int]) -> str:
     """One row of the table, shares in hundredths."""
     repetition = scores.texts.repetition
+    ends = [len(reply.tokens) + 1 if reply.finished else None for reply in replies]
     values = (
-        100 * scores.unfinished,
+        *(100 * share for share in unfinished_curve(ends, lengths)),
         scores.length,
         100 * repetition.in_window,
         100 * repetition.ngrams,
@@ -83,12 +85,14 @@ def main() -> None:
     chats = [("", open_chat(options.run), tuple(RULES))]
     if options.head:
         chats.append(("head that must stop: ", open_chat(options.head), HEAD_RULES))
-    print("| rule | " + " | ".join(COLUMNS) + " |\n|---" + "|---:" * len(COLUMNS) + "|")
+    lengths = sorted({max(1, options.longest // 4), max(1, options.longest // 2), options.longest})
+    columns = [*(f"not ended by {length}" for length in lengths), *COLUMNS]
+    print(f"| rule | {' | '.join(columns)} |\n|---{'|---:' * len(columns)}|")
     said: dict[str, list[Reply]] = {}
     for prefix, chat, rules in chats:
         for rule in rules:
-            said[prefix + rule] = replies_by(chat, RULES[rule], histories, options.longest)
-            print(line(prefix + rule, score_replies(said[prefix + rule], references)), flush=True)
+            replies = said[prefix + rule] = replies_by(chat, RULES[rule], histories, options.longest)
+            print(line(prefix + rule, replies, score_replies(replies, references), lengths), flush=True)
     for place in range(min(options.samples, len(asked))):
         print(f"\n{' / '.join(histories[place])}\n  (real reply) {references[place]}")
         for name, replies in said.items():

@@ -66,7 +66,7 @@ def recipe_of(name: str, seed: int, arguments: argparse.Namespace) -> ClassifyRe
     recipe = replace(recipe, train=replace(recipe.train, seed=seed)).changed(CHANGES[name])
     if not name.startswith(FEW):
         return recipe
-    options = replace(recipe.train, epochs=None, updates=arguments.updates, validate_every=50)
+    options = replace(recipe.train, epochs=None, updates=arguments.updates, validate_every=100)
     penalised = "penalty" in CHANGES[name]
     return replace(
         recipe,

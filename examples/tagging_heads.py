@@ -39,7 +39,7 @@ def recipe_of(head: str, seed: int, arguments: argparse.Namespace) -> TagRecipe:
     options = TrainOptions(
         epochs=arguments.epochs,
         learning_rate=arguments.rate,
-        warm_up=200,
+        warm_up=100,
         average="ema",
         average_decay=0.99,
         best_by="f1",
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--limit", type=int, default=0, help="training texts, 0: all")
     parser.add_argument("--valid", type=int, default=1000)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--transition-rate", type=float, default=10.0)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=3)

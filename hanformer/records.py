@@ -187,8 +187,13 @@ def read_record(default: Record, values: Mapping[str, Any], where: str = "") -> 
         place = f"{where}{name}"
         if name not in known:
             raise UserError(f"{place}: unknown name; there are {', '.join(sorted(known))}")
-        changes[name] = _restored(getattr(default, name), value, str(kinds[name]), place)
+        changes[name] = _restored(getattr(default, name), value, _said(kinds[name]), place)
     return replace(default, **changes)  # type: ignore[type-var]
+
+
+def _said(kind: Any) -> str:
+    """A type as its annotation is written."""
+    return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 def _restored(current: Any, value: Any, kind: str, place: str) -> Any:

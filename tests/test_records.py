@@ -99,7 +99,7 @@ def test_what_is_written_is_read(record: Whole) -> None:
     [
         ({"colour": 1}, "colour: unknown name"),
         ({"inner": 3}, "inner: expected a table"),
-        ({"inner": {"count": "3"}}, r"inner\.count"),
+        ({"inner": {"count": "3"}}, r"inner\.count: expected int like 3, got .3."),
         ({"inner": {"count": True}}, r"inner\.count"),
         ({"inner": {"parts": ["x"]}}, r"inner\.parts"),
         ({"shape": {"side": 3}}, "expected a name"),

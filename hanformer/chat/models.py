@@ -56,7 +56,7 @@ def _log_p(stack: Transformer, stop: StopHead, batch: SequenceBatch) -> Tensor:
     hidden = stack.body(stack.embed(batch.token_ids, batch.layout), batch.layout)
     hidden = hidden.index_select(0, batch.predictors)
     ends = (batch.labels == stop.end_id).nonzero().squeeze(1).tolist()
-    lengths = [len(hidden)]
+    lengths = [end - before for before, end in zip([-1, *ends], ends, strict=False)]
     going_on = log_going_on(stop.termination, stop.scores(hidden), lengths)
     return with_end(stack.lm_logits(hidden), going_on, stop.end_id)
 

@@ -121,12 +121,14 @@ def train(options: Options, place: str) -> Course:
     inputs, labels = make_data(options)
     network = make_network(options, place)
     linears = [part for part in network if isinstance(part, nn.Linear)]
-    grid = tuple(options.rate * options.reach * (place + 1) / 16 for place in range(16))
+    grid = tuple(options.rate * options.reach * (number + 1) / 16 for number in range(16))
 
     def loss_of() -> Tensor:
         return F.binary_cross_entropy_with_logits(network(inputs).squeeze(-1), labels)
 
-    losses, lines, layers = [], [], ()
+    losses: list[float] = []
+    lines: list[Line] = []
+    layers: tuple[float, ...] = ()
     optimizer = torch.optim.SGD(network.parameters(), lr=options.rate)
     for step in range(options.steps):
         if step % options.every == 0:
@@ -145,7 +147,7 @@ def run(out: Path, options: Options) -> Report:
     courses = {place: train(options, place) for place in PLACES}
     return Report(
         "What batch normalisation does · 批归一化做了什么",
-        _findings(courses),
+        _findings(options, courses),
         (_of_inputs(options), _of_networks(courses)),
         (
             Picture(
@@ -161,17 +163,20 @@ def _size(gradient: Tensor | None) -> float:
     return 0.0 if gradient is None else float(gradient.norm())
 
 
-def _findings(courses: dict[str, Course]) -> tuple[str, ...]:
+def _findings(options: Options, courses: dict[str, Course]) -> tuple[str, ...]:
     plain, normed = courses["none"], courses["before"]
-    times = plain.smoothness / normed.smoothness
+    times = normed.lines[0].slope / plain.lines[0].slope
+    limit = 2 / options.rate
     return (
-        f"After the same steps at the same rate the loss is {plain.losses[-1]:.4f} without a norm and "
-        f"{normed.losses[-1]:.4f} with one before each layer; the median of L along the gradient is "
-        f"{plain.smoothness:.3g} and {normed.smoothness:.3g}, {times:.3g} times as large without.",
-        "Centring lowers the largest eigenvalue of the linear case; scaling mends its condition.",
+        f"After {options.steps} steps at the rate {options.rate:g} the loss is {plain.losses[-1]:.4f} without a norm "
+        f"and {normed.losses[-1]:.4f} with one before each layer. At the start, from the same weights, the "
+        f"square of the gradient is {times:.3g} times as large with it.",
+        f"Descent is sure where L is below 2/rate = {limit:.3g}; medians of L along the gradient are "
+        f"{plain.smoothness:.3g} without and {normed.smoothness:.3g} with it. Centring lowers the largest eigenvalue "
+        "of the linear case, scaling mends its condition.",
         f"相同步数与学习率下，不归一化的损失为 {plain.losses[-1]:.4f}，每层之前归一化为 {normed.losses[-1]:.4f}；"
-        f"沿梯度方向的 L 中位数分别为 {plain.smoothness:.3g} 与 {normed.smoothness:.3g}。",
-        "线性情形中，中心化降低最大特征值，缩放改善条件数。",
+        f"起点处梯度平方之比为 {times:.3g}；沿梯度方向的 L 中位数为 {plain.smoothness:.3g} 与 {normed.smoothness:.3g}"
+        f"（2/学习率 = {limit:.3g}）。线性情形中，中心化降低最大特征值，缩放改善条件数。",
     )
 
 
@@ -199,11 +204,19 @@ def _of_networks(courses: dict[str, Course]) -> Table:
             f"{course.losses[-1]:.4f}",
             f"{course.smoothness:.3g}",
             f"{max(line.smoothness for line in course.lines):.3g}",
+            f"{course.lines[0].slope:.3g}",
             f"{course.spread:.3g}",
         )
         for place, course in courses.items()
     )
-    head = ("network", "last loss", "L, median", "L, largest", "gradients of layers, largest by least")
+    head = (
+        "network",
+        "last loss",
+        "L, median",
+        "L, largest",
+        "‖g‖² at the start",
+        "gradients of layers, largest by least",
+    )
     return Table("Networks · 网络", head, rows)
 
 

@@ -136,9 +136,7 @@ def along_gradient(model: nn.Module, loss_of: Callable[[], Tensor], steps: tuple
     return Line(start, float(gradient.square().sum()), smoothness, steps, tuple(losses))
 
 
-def _at(
-    place: Tensor, parameters: list[nn.Parameter], loss_of: Callable[[], Tensor]
-) -> tuple[float, Tensor]:
+def _at(place: Tensor, parameters: list[nn.Parameter], loss_of: Callable[[], Tensor]) -> tuple[float, Tensor]:
     vector_to_parameters(place, parameters)
     loss = loss_of()
     gradients = torch.autograd.grad(loss, parameters)

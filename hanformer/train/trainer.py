@@ -108,6 +108,16 @@ class Trainer(Generic[Batch]):
         self._batches = len(source.batches(0))
         self._total = total_updates(self.options, self._batches)
         self._skipped = 0
+        if options.shard and self.workers.size > 1:
+            self._check_sharding()
+
+    def _check_sharding(self) -> None:
+        if self.precision.may_overflow:
+            raise UserError(
+                "shard: fp16 with loss scaling needs whole gradients; use --set train.precision=bf16"
+            )
+        if self.folder is None:
+            raise UserError("shard: what was best is kept in a folder; give run_folder")
 
     def write_to(self, run: RunFolder | MemoryRun) -> None:
         """Chooses where the run is kept; what does not lead only reads there."""

@@ -20,6 +20,11 @@ def is_embedded(path: str | Path) -> bool:
     return str(path) in NAMES and not Path(path).exists()
 
 
+def embedded_folder(name: str) -> Path:
+    """Where the package keeps an embedded model, whether it is there or not. 随包模型所在的文件夹。"""
+    return _FOLDER / name
+
+
 def embedded_place(path: str | Path) -> Path | None:
     """The folder of an embedded model; None for any other path.
 
@@ -29,7 +34,7 @@ def embedded_place(path: str | Path) -> Path | None:
     """
     if not is_embedded(path):
         return None
-    folder = _FOLDER / str(path)
+    folder = embedded_folder(str(path))
     if not (folder / "config.json").is_file():
         raise UserError(f"{path}: this installation lacks the embedded model ({folder}); {NAMES[str(path)]}")
     return folder

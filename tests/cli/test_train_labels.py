@@ -10,9 +10,10 @@ import pytest
 from hanformer.cli import main
 from tests.tasks.classify.toy import one_label, write_rows
 
+MACHINE = ("--device", "cpu", "--threads", "1")
 SMALL = [
     *("--set", "hidden_size=16", "--set", "layers=1", "--set", "attention_heads=2", "--set", "updates=3"),
-    *("--set", "minimum_count=1", "--set", "valid=10", "--set", "precision=fp32", "--device", "cpu"),
+    *("--set", "minimum_count=1", "--set", "valid=10", "--set", "precision=fp32"),
 ]
 
 
@@ -38,24 +39,24 @@ def test_classify_from_file_to_answer(tmp_path: Path, run: Callable[..., tuple[i
     texts.write_text("甲乙丙\n丁戊\n", encoding="utf-8")
     code, said, _ = run(
         *("train", "classify", "--data", data, "--out", out, "--loss", "focal", "--unlabelled", texts),
-        *("--trick", "fgm", "--average", "ema", "--optimizer", "adax", *SMALL),
+        *("--trick", "fgm", "--average", "ema", "--optimizer", "adax", *SMALL, *MACHINE),
     )
     assert code == 0 and "30 texts to train on, 10 to choose by, 3 classes, 2 texts without labels" in said
-    code, said, _ = run("evaluate", out, "--data", data, "--device", "cpu", "--out", tmp_path / "rows.jsonl")
+    code, said, _ = run("evaluate", out, "--data", data, *MACHINE, "--out", tmp_path / "rows.jsonl")
     assert code == 0 and "macro_f1" in said
     assert len((tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()) == 40
-    code, said, _ = run("predict", out, "天甲", "--device", "cpu")
+    code, said, _ = run("predict", out, "天甲", *MACHINE)
     assert code == 0 and said.split()[0] in "天地玄"
 
 
 def test_pair_from_file_to_answer(tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
     data, out = tmp_path / "all.tsv", tmp_path / "run"
     data.write_text("".join(f"甲{n}\t乙{n}\t{n % 2}\n" for n in range(40)), encoding="utf-8")
-    code, said, _ = run("train", "pair", "--data", data, "--out", out, "--loss", "cosent", *SMALL)
+    code, said, _ = run("train", "pair", "--data", data, "--out", out, "--loss", "cosent", *SMALL, *MACHINE)
     assert code == 0 and "30 pairs to train on, 10 to choose by" in said
-    code, said, _ = run("evaluate", out, "--data", data, "--device", "cpu")
+    code, said, _ = run("evaluate", out, "--data", data, *MACHINE)
     assert code == 0 and "spearman" in said
-    code, said, error = run("predict", out, "甲\t乙", "甲", "--device", "cpu")
+    code, said, error = run("predict", out, "甲\t乙", "甲", *MACHINE)
     assert code == 2 and -1 <= float(said) <= 1 and "two texts with a tab" in error
 
 
@@ -76,6 +77,8 @@ def test_mistakes_are_one_line(
     expected: str,
 ) -> None:
     data = write_rows(tmp_path / "all.tsv", one_label(40, 0))
-    code, _, error = run("train", *words, "--data", data, "--out", tmp_path / "run", "--set", "valid=10")
+    code, _, error = run(
+        "train", *words, "--data", data, "--out", tmp_path / "run", "--set", "valid=10", *MACHINE
+    )
     assert code == 2 and expected in error and "Traceback" not in error
     assert not (tmp_path / "run").exists()

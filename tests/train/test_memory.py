@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from benchmarks.memory import MODELS, SETTINGS, cells, row, words
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.lab.attention import bytes_kept
@@ -87,6 +89,15 @@ def test_sharding_divides_what_stays() -> None:
     tight = training_memory(CPM_LM, 1024, workers=8, shard=True, recompute=True)
     assert tight.total < 12 * GIBIBYTE < 40 * GIBIBYTE < whole.total
     assert training_memory(CPM_LM, 1, average=True).average == whole.weights
+
+
+def test_the_document_holds_what_the_benchmark_prints() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
+    for config in MODELS.values():
+        assert f"{parameter_count(config):,} parameters" in text
+        for setting in SETTINGS:
+            line = " | ".join([words(setting), *cells(row(config, 4096, setting))])
+            assert f"| {line} |" in text
 
 
 def test_counts_below_one_are_refused() -> None:

@@ -33,9 +33,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     processes = [_start(folder, rank, port) for rank in range(2)]
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors.decode()
+    try:
+        for process in processes:
+            _, errors = process.communicate(timeout=600)
+            assert process.returncode == 0, errors.decode()
+    finally:
+        for process in processes:
+            process.kill()
     return folder
 
 

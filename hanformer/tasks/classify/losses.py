@@ -42,8 +42,9 @@ class LossKind:
     按名称登记的分类损失。
 
     `many`: an example may have any number of labels. `make` of class weights [K] or None, and of label smoothing, which
-XX: its threshold is chosen on the
-    validation set unless the recipe says otherwise. The two divergences compare predictions, for tricks.
+    `smooths` says whether the loss knows. `probabilities` of logits [..., K]. `balance` makes weights of classes from
+    targets, bool [N, K]; None where the loss balances by itself. `tuned`: the threshold is chosen on the validation set
+    unless the recipe says otherwise.
     """
 
     many: bool

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from hanformer.train.gathering import from_others
 from hanformer.train.losses.cosent import cosent, pair_cosines
 from hanformer.train.losses.numerics import sum_rows
 from hanformer.train.losses.simbert import similar_pairs
@@ -38,11 +39,11 @@ def _cosent(vectors: Tensor, labels: Tensor, scale: float) -> Loss:
 
 
 def _simbert(vectors: Tensor, labels: Tensor, scale: float) -> Loss:
-    return sum_rows(similar_pairs(vectors, scale))
+    return sum_rows(similar_pairs(vectors, scale, others=from_others(vectors)))
 
 
 def _simcse(vectors: Tensor, labels: Tensor, scale: float) -> Loss:
-    return sum_rows(simcse(vectors, scale))
+    return sum_rows(simcse(vectors, scale, others=from_others(vectors)))
 
 
 VECTOR_LOSSES: dict[str, VectorKind] = {

@@ -33,8 +33,8 @@ class Part:
     labels: np.ndarray
 
 
-Maker = Callable[[StoredRow, np.random.Generator], Part]
-"""Makes a training row of a stored one; draws depend on the generator alone. 由存储的行生成训练样本。"""
+Maker = Callable[[Sequence[StoredRow], np.random.Generator], list[Part]]
+"""Makes training rows of stored ones; draws depend on the generator alone. 由存储的行生成训练样本。"""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,18 @@ class Borders:
 def masked(borders: Borders, masker: Masker) -> Maker:
     """[CLS] row [SEP] with hidden words, each predicted where it stands; all of segment 0. 掩码语言模型。"""
 
-    def make(row: StoredRow, generator: np.random.Generator) -> Part:
-        ids, begins = borders.around(row)
+    def make(rows: Sequence[StoredRow], generator: np.random.Generator) -> list[Part]:
+        if not rows:
+            return []
+        framed = [borders.around(row) for row in rows]
+        ids, begins = (np.concatenate(column) for column in zip(*framed, strict=True))
         shown, places = masker.hide(ids, begins, generator)
-        return Part(shown, np.zeros_like(ids), places, ids[places])
+        ends = np.cumsum([len(own) for own, _ in framed])
+        found = np.split(places, np.searchsorted(places, ends[:-1]))
+        return [
+            Part(mine, np.zeros_like(mine), own - (end - len(mine)), ids[own])
+            for mine, own, end in zip(np.split(shown, ends[:-1]), found, ends, strict=True)
+        ]
 
     return make
 
@@ -64,13 +72,14 @@ def masked(borders: Borders, masker: Masker) -> Maker:
 def causal(borders: Borders) -> Maker:
     """[CLS] row, every next token predicted, [SEP] at last; segment 1 after the first token. 因果语言模型。"""
 
-    def make(row: StoredRow, _: np.random.Generator) -> Part:
-        ids, _begins = borders.around(row)
-        segments = np.ones_like(ids)
-        segments[0] = 0
-        return Part(ids[:-1], segments[:-1], np.arange(len(ids) - 1), ids[1:])
+    return lambda rows, _: [_causal(borders, row) for row in rows]
 
-    return make
+
+def _causal(borders: Borders, row: StoredRow) -> Part:
+    ids, _ = borders.around(row)
+    segments = np.ones_like(ids)
+    segments[0] = 0
+    return Part(ids[:-1], segments[:-1], np.arange(len(ids) - 1), ids[1:])
 
 
 def split(borders: Borders) -> Maker:
@@ -80,20 +89,19 @@ def split(borders: Borders) -> Maker:
 
     A row of one word is causal. Source: UniLM, arXiv 1905.03197.
     """
-    whole = causal(borders)
+    return lambda rows, generator: [_split(borders, row, generator) for row in rows]
 
-    def make(row: StoredRow, generator: np.random.Generator) -> Part:
-        inner = np.flatnonzero(row[1][1:]) + 1
-        if not len(inner):
-            return whole(row, generator)
-        cut = int(generator.choice(inner))
-        right = np.append(row[0][cut:], borders.last)
-        ids = np.concatenate([[borders.first], row[0][:cut], [borders.last], right])
-        source = cut + 2
-        segments = (np.arange(len(ids)) >= source).astype(np.int64)
-        return Part(ids[:-1], segments[:-1], np.arange(source - 1, len(ids) - 1), right)
 
-    return make
+def _split(borders: Borders, row: StoredRow, generator: np.random.Generator) -> Part:
+    inner = np.flatnonzero(row[1][1:]) + 1
+    if not len(inner):
+        return _causal(borders, row)
+    cut = int(generator.choice(inner))
+    right = np.append(row[0][cut:], borders.last)
+    ids = np.concatenate([[borders.first], row[0][:cut], [borders.last], right])
+    source = cut + 2
+    segments = (np.arange(len(ids)) >= source).astype(np.int64)
+    return Part(ids[:-1], segments[:-1], np.arange(source - 1, len(ids) - 1), right)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,15 +123,15 @@ class Mixture:
         self, store: TokenStore, rows: np.ndarray
     ) -> Callable[[Sequence[int], Random], SequenceBatch]:
         """Makes the batch of examples, which are numbers into `rows` of the store. 由存储的行生成批次。"""
-        makers = list(self.makers.values())
 
         def make(indices: Sequence[int], random: Random) -> SequenceBatch:
             generator = np.random.default_rng(random.getrandbits(128))
-            kinds = generator.choice(len(makers), len(indices), p=self.shares)
-            parts = [
-                makers[kind](store[int(rows[index])], generator)
-                for index, kind in zip(indices, kinds, strict=True)
-            ]
+            chosen = generator.choice(len(self.makers), len(indices), p=self.shares)
+            found = [store[int(rows[index])] for index in indices]
+            parts: list[Part] = []
+            for kind, maker in enumerate(self.makers.values()):
+                own = [row for row, number in zip(found, chosen, strict=True) if number == kind]
+                parts.extend(maker(own, generator))
             return pack(parts, segments=self.segments)
 
         return make

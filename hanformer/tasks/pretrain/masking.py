@@ -32,7 +32,7 @@ class Masker:
     def hide(
         self, ids: np.ndarray, begins: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Ids [N] as the model reads them, and the places [M] whose token it should say; at least one, if it can.
+        """Ids [N] as the model reads them, and the places [M] whose token it should say; one at least.
 
         输入编号与需要预测的位置。
         """

@@ -30,10 +30,12 @@ def rows(passages: Iterable[Passage], read: Reader, room: int) -> Iterator[Row]:
             yield ids, begins
             ids, begins = [], []
         ids, begins = ids + more, begins + marks
-        while len(ids) > room:
-            cut = _last_beginning(begins, room)
-            yield ids[:cut], begins[:cut]
-            ids, begins = ids[cut:], begins[cut:]
+        start = 0
+        while len(ids) - start > room:
+            cut = _last_beginning(begins, start, room)
+            yield ids[start:cut], begins[start:cut]
+            start = cut
+        ids, begins = ids[start:], begins[start:]
     if ids:
         yield ids, begins
 
@@ -47,6 +49,6 @@ def sentences(passages: Iterable[Passage]) -> Iterator[Passage]:
                 begins = False
 
 
-def _last_beginning(begins: list[bool], room: int) -> int:
-    """Where to cut: the last word beginning that leaves at most `room` tokens before it, else after `room`."""
-    return next((place for place in range(room, 0, -1) if begins[place]), room)
+def _last_beginning(begins: list[bool], start: int, room: int) -> int:
+    """Where a row that starts there ends: at the last word beginning within the room, else where the room ends."""
+    return next((place for place in range(start + room, start, -1) if begins[place]), start + room)

@@ -12,6 +12,7 @@ from hanformer.mechanisms import Softmax
 from hanformer.models import Transformer, load
 from hanformer.tasks.freezing import freeze_lowest
 from hanformer.tasks.pretrain.recipe import PretrainRecipe
+from hanformer.tasks.prompting import positions
 from hanformer.tasks.text_recipe import SPECIALS, VocabularyOptions, make_tokenizer, make_transformer
 from hanformer.text.cutting import CONTINUATION
 from hanformer.text.load import load_tokenizer
@@ -84,7 +85,8 @@ def starting_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
 
     新建或打开模型，并冻结指定的层。
 
-    The row of a new word is the mean of the rows of its pieces. Raises UserError where model and tokenizer disagree.
+    The row of a new word is the mean of the rows of its pieces. Raises UserError where model and tokenizer disagree,
+    and where rows would be longer than the model.
     Source: kexue.fm/archives/7758.
     """
     if recipe.new_words:
@@ -92,6 +94,11 @@ def starting_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
     else:
         changes = {} if recipe.start_from else {"embedding_size": recipe.embedding_size}
         model = make_transformer(recipe, tokenizer, recipe.application, ("lm",), changes)
+    places = positions(model)
+    if places is not None and recipe.maximum_length > places:
+        raise UserError(
+            f"{recipe.start_from}: has {places} positions, maximum_length is {recipe.maximum_length}; lower it"
+        )
     freeze_lowest(model, recipe.freeze)
     return model
 

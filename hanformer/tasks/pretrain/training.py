@@ -97,12 +97,21 @@ def token_rows(recipe: PretrainRecipe, files: Sequence[Path], tokenizer: Tokeniz
     """Files as rows of tokens that fit the recipe's length; rows of unknown tokens alone are left out.
 
     把文件转为词元行；全为未知词元的行被略去。
+
+    Raises UserError at the end of files that hold no other row.
     """
     specials = frozenset(special_ids(tokenizer.vocabulary))
     read = reader(tokenizer, recipe.mask.words)
+    empty = True
     for row in rows(passages(files, recipe.text), read, recipe.maximum_length - BORDERS):
         if not specials.issuperset(row[0]):
             yield row
+            empty = False
+    if empty:
+        raise UserError(
+            f"{', '.join(map(str, files[:3]))}: no text with a known token; check that the files, and text.columns, "
+            "are the ones you meant"
+        )
 
 
 def _prepared(

@@ -47,13 +47,14 @@ class TagRecipe(TextRecipe):
     form: str = "auto"
     join: str = "nothing"
     limit: int = 0
+    token_budget: int = 2048
     vocabulary: VocabularyOptions = field(default_factory=lambda: VocabularyOptions("characters", 8000))
     sizes: Sizes = field(default_factory=Sizes)
     train: TrainOptions = field(
         default_factory=lambda: TrainOptions(
             epochs=10,
-            learning_rate=1e-3,
-            warm_up=200,
+            learning_rate=2e-3,
+            warm_up=100,
             average="ema",
             average_decay=0.99,
             best_by="f1",

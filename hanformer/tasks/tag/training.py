@@ -97,11 +97,13 @@ def _prepared(
         seed=recipe.train.seed,
     )
 
+    words = _words(data.train) if recipe.scheme == "segmentation" else []
+
     def companions(folder: Path) -> None:
         tokenizer.save(folder)
         save_kinds(kinds, folder)
-        if recipe.scheme == "segmentation":
-            write_text(folder / WORDS_FILE, "".join(f"{word}\n" for word in _words(data.train)))
+        if words:
+            write_text(folder / WORDS_FILE, "".join(f"{word}\n" for word in words))
 
     return Prepared(
         model,

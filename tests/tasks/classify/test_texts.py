@@ -12,7 +12,6 @@ import pytest
 from hanformer.errors import UserError
 from hanformer.tasks.classify import ClassifyRecipe
 from hanformer.tasks.classify.texts import open_texts, read_texts, read_unlabelled, rows_to_judge
-from hanformer.tasks.text_recipe import make_tokenizer
 
 ONE, MANY = ClassifyRecipe(valid=2), ClassifyRecipe(valid=2, loss="zlpr")
 
@@ -184,27 +183,3 @@ def test_texts_without_labels(tmp_path: Path) -> None:
 def test_choices_that_contradict_are_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         replace(ClassifyRecipe(), **changes)
-
-
-def test_long_texts_are_read_whole() -> None:
-    import torch
-
-    from hanformer.tasks.classify.examples import text_windows, unlabelled_examples, windows_of_pair
-
-    text = "甲乙丙丁戊己庚辛壬癸" * 5
-    recipe = ClassifyRecipe()
-    tokenizer = make_tokenizer(
-        replace(recipe, vocabulary=replace(recipe.vocabulary, minimum_count=1)), [text]
-    )
-    windows = text_windows(tokenizer, text, 16, 4)
-    assert "".join(tokenizer.decode(window.ids) for window in windows[::1])[:14] == text[:14]
-    assert all(len(window.ids) <= 16 for window in windows) and len(windows) == 5
-    examples = unlabelled_examples([windows, text_windows(tokenizer, "甲", 16, 4)])
-    found = examples.scores(lambda batch: torch.tensor([[float(n)] for n in batch.layout.lengths]), 40)
-    lengths = [len(window.ids) for window in windows]
-    assert found.flatten().tolist() == pytest.approx([sum(lengths) / len(lengths), 3.0])
-    pair = windows_of_pair(tokenizer, "甲乙", text, 16, 4)
-    assert all(window.ids[:4] == pair[0].ids[:4] and len(window.ids) <= 16 for window in pair)
-    assert {tuple(window.segments[:4]) for window in pair} == {(0, 0, 0, 0)} and pair[0].segments[4] == 1
-    assert len(windows_of_pair(tokenizer, text, text, 16, 4)) == 1
-    assert len(windows_of_pair(tokenizer, "甲", "乙", 16, 4)) == 1

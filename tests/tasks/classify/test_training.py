@@ -75,9 +75,10 @@ def test_losses_and_tricks_go_together(
     assert read_recipe(ClassifyRecipe(), tmp_path / "run" / "run.toml") == recipe
 
 
-def test_a_cut_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unlabelled", [(), ("甲乙丙", "天地" * 30)])
+def test_a_cut_run_goes_on_as_if_it_had_not_been(tmp_path: Path, unlabelled: tuple[str, ...]) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    data = replace(ONE, train=one_label(60, 3, longest=50))
+    data = replace(ONE, train=one_label(60, 3, longest=50), unlabelled=unlabelled)
     options = replace(RECIPE.train, updates=12, schedule="constant", best_by="loss", higher_is_better=False)
     recipe = replace(RECIPE, train=options)
     train(recipe, data, whole)

@@ -96,12 +96,12 @@ def test_its_absence_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.skipif(
-    not (embedded._FOLDER / "tiny" / "config.json").is_file(), reason="the encoder is not trained yet"
+    not (embedded.embedded_folder("tiny") / "config.json").is_file(), reason="the encoder is not trained yet"
 )
 def test_what_ships_is_small_and_fills_masks() -> None:
-    folder = embedded._FOLDER / "tiny"
+    folder = embedded.embedded_folder("tiny")
     assert sum(file.stat().st_size for file in folder.glob("*.safetensors")) <= 8_000_000
-    assert (folder / "MODEL_CARD.md").is_file()
+    assert "FIGURES" not in (folder / "MODEL_CARD.md").read_text(encoding="utf-8")  # measured, not left open
     model, tokenizer = hanformer.load("tiny"), hanformer.load_tokenizer("tiny")
-    (best, *_), *_ = hanformer.fill_mask(model, tokenizer, "子曰：学而时习之，不亦说[MASK]？")
-    assert best.token == "乎"
+    (found,) = hanformer.fill_mask(model, tokenizer, "子曰：学而时习之，不亦说[MASK]？")
+    assert "乎" in [candidate.token for candidate in found]
