@@ -134,7 +134,26 @@ def _read(name: str, text: str, current: Any, kind: str) -> Any:
             raise ValueError
         return value
     except (KeyError, ValueError, ZeroDivisionError):
-        raise UserError(f"--set {name}: expected {kind} like {current!r}, got {text!r}") from None
+        raise UserError(f"--set {name}: expected {in_words(kind, current)}, got {text!r}") from None
+
+
+def in_words(kind: str, current: Any) -> str:
+    """A kind of value as people say it: "a whole number such as 3, or none". 值类型的说明。"""
+    words = {
+        "bool": "true or false",
+        "int": "a whole number",
+        "float": "a number",
+        "tuple": "a list with commas",
+    }
+    said = next((word for name, word in words.items() if kind.startswith(name)), "a word")
+    example = (
+        "" if current is None or current == () or kind.startswith("bool") else f" such as {_shown(current)}"
+    )
+    return f"{said}{example}" + (", or none" if "None" in kind else "")
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _read_tuple(parts: list[str], current: tuple[Any, ...], kind: str) -> tuple[Any, ...]:
@@ -215,13 +234,13 @@ def _value_of_kind(current: Any, value: Any, kind: str, place: str) -> Any:
                 return _read_tuple(parts, current, kind.replace("fractions.", ""))
         except (ValueError, ZeroDivisionError):
             pass
-        raise UserError(f"{place}: expected {kind} like {current!r}, got {value!r}")
+        raise UserError(f"{place}: expected {in_words(kind, current)}, got {value!r}")
     if "None" in kind and (value is None or value == NONE):
         return None
     accepted = _accepted(kind)
     right = isinstance(value, accepted) and (bool in accepted or not isinstance(value, bool))
     if not right:
-        raise UserError(f"{place}: expected {kind} like {current!r}, got {value!r}")
+        raise UserError(f"{place}: expected {in_words(kind, current)}, got {value!r}")
     return float(value) if float in accepted and not isinstance(value, bool) else value
 
 

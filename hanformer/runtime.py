@@ -52,14 +52,15 @@ def tune_cpu_unless_disabled() -> bool:
 
 
 def set_threads(count: int | None) -> int:
-    """Sets the number of CPU threads (None: the cores this process may use) and returns it.
+    """Sets the number of CPU threads (None: what OMP_NUM_THREADS says, else the cores this process may use).
 
-    设置 CPU 线程数；None 表示本进程可用的全部核心。
+    设置 CPU 线程数；None 表示 OMP_NUM_THREADS 的值，未设置时为本进程可用的全部核心。返回线程数。
 
     Raises UserError for a count below 1.
     """
     if count is None:
-        count = _usable_cores()
+        named = os.environ.get("OMP_NUM_THREADS", "")
+        count = int(named) if named.isdecimal() and int(named) else _usable_cores()
     most = 8 * (os.cpu_count() or 1)
     if not 1 <= count <= most:
         raise UserError(f"threads: expected 1 to {most} on this machine, got {count}")

@@ -71,10 +71,11 @@ def test_fields_are_set_by_dotted_names() -> None:
         ("shape", "triangle", "round, square"),
         ("shape.side", "3", "unknown name 'side'"),
         ("inner", "3", "group"),
-        ("inner.count", "3.5", "int"),
+        ("inner.count", "3.5", "a whole number such as 3"),
         ("inner.count.more", "1", "plain value"),
-        ("inner.rate", "nan", "float"),
-        ("flag", "1", "bool"),
+        ("limit", "far", "a number, or none"),
+        ("inner.rate", "nan", "a number such as 0.5"),
+        ("flag", "1", "true or false"),
         ("colour", "red", "unknown name"),
     ],
 )
@@ -99,7 +100,7 @@ def test_what_is_written_is_read(record: Whole) -> None:
     [
         ({"colour": 1}, "colour: unknown name"),
         ({"inner": 3}, "inner: expected a table"),
-        ({"inner": {"count": "3"}}, r"inner\.count: expected int like 3, got .3."),
+        ({"inner": {"count": "3"}}, r"inner\.count: expected a whole number such as 3, got .3."),
         ({"inner": {"count": True}}, r"inner\.count"),
         ({"inner": {"parts": ["x"]}}, r"inner\.parts"),
         ({"shape": {"side": 3}}, "expected a name"),

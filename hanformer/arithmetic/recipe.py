@@ -14,7 +14,7 @@ from hanformer.arithmetic.slot_layout import SlotOptions
 from hanformer.errors import UserError
 from hanformer.records import assign
 from hanformer.train.optimizer import rule_named
-from hanformer.train.options import TrainOptions
+from hanformer.train.options import TrainOptions, named_ends
 from hanformer.train.runs import read_description
 from hanformer.train.sizes import Sizes
 
@@ -69,7 +69,7 @@ class Recipe:
 
         Raises UserError for an unknown name or a value of another type.
         """
-        return assign(self, assignments)
+        return assign(self, named_ends(assignments))
 
 
 #: What both presets share: checkpoints are chosen by validation accuracy, weights are averaged.

@@ -85,7 +85,8 @@ def open_dialogues(
     else:
         if len(train) <= valid:
             raise UserError(
-                f"{path}: has {len(train)} dialogues, {valid} are held out to choose by; lower --set valid=..., "
+                f"{path}: has {len(train)} dialogues, {valid} are held out to choose by; take fewer, such as "
+                f"--set valid={max(len(train) // 10, 1)}, "
                 "or name a validation file"
             )
         random.shuffle(train)

@@ -19,7 +19,8 @@ RecipeT = TypeVar("RecipeT", bound="TextRecipe")
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda[:number]. 运行设备。")]
 Threads = Annotated[
-    int | None, typer.Option(help="CPU threads; default: all cores. CPU 线程数，默认全部核心。")
+    int | None,
+    typer.Option(help="CPU threads; default: OMP_NUM_THREADS, else all cores. CPU 线程数，默认全部核心。"),
 ]
 Precision = Annotated[
     str, typer.Option(help="auto (bf16 where the machine is fast at it), fp32, bf16 or fp16. 数值精度。")

@@ -43,10 +43,11 @@ def predict(
             if isinstance(answer, UserError):
                 failed += 1
                 typer.echo(f"hanformer: {' '.join(str(answer).split())}: {_short(problem)}", err=True)
+                typer.echo("")  # lines of answers stand beside lines of questions
             else:
                 typer.echo(answer)
     if not given:
-        raise UserError("no problem was given: write one as an argument, or one a line on standard input")
+        raise UserError("no text was given: write one as an argument, or one a line on standard input")
     if failed:
         raise typer.Exit(2)
 
@@ -62,7 +63,7 @@ def _standard_input() -> Iterator[str]:
     from hanformer.errors import UserError
 
     if sys.stdin.isatty():
-        typer.echo("Write one problem a line; end with Ctrl-D. 每行一道题，按 Ctrl-D 结束。", err=True)
+        typer.echo("Write one text a line; end with Ctrl-D. 每行一条，按 Ctrl-D 结束。", err=True)
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
             text = line.decode("utf-8").strip()

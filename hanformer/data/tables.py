@@ -192,8 +192,8 @@ def _picked(
         there = place is not None and -len(cells) <= place < len(cells)
         if not there and not column.optional:
             raise UserError(
-                f"{path}: row {number} has {len(cells)} columns, none for {column.role}; "
-                f"expected {expected(columns)}"
+                f"{path}: row {number} has {len(cells)} columns, too few for "
+                f"{' and '.join(each.role for each in columns if not each.optional)}; expected {expected(columns)}"
             )
         values.append(cells[place] if there and place is not None else None)
     return tuple(values)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -196,8 +197,14 @@ def _judged(
     )
 
 
+#: A word that can hardly be meant as text: it has a slash, or ends as names of files do.
+_PATH = re.compile(r"[\w.~-]*(/[\w.~-]*)+|[\w-]+\.[A-Za-z]\w{1,10}")
+
+
 def kind_of(what: str) -> str:
     """What a word of the command line is: "model", "file" or "text". 判断参数是模型、文件还是文本。"""
+    if not what.strip():
+        raise UserError("diagnose: expected a text, a file or a model, got nothing")
     try:
         path = Path(what)
         if path.is_dir() or path.with_name(f"{path.name}.index").is_file():
@@ -206,4 +213,6 @@ def kind_of(what: str) -> str:
             return "model" if path.suffix in _WEIGHTS else "file"
     except (OSError, ValueError):  # too long for a path, or with a sign that none holds
         return "text"
+    if _PATH.fullmatch(what):
+        raise UserError(f"{what}: no such file or folder; to read the word itself as text, use --kind text")
     return "text"

@@ -84,12 +84,17 @@ class PlacedSample(Sample):
         return [draw._replace(prompt=self.rows[draw.prompt]) for draw in super().draws(searches)]
 
 
-class KnownTokens:
-    """Allows the tokens that the tokenizer has; a model may have more rows. 只允许词表中存在的词元。"""
+class WritableTokens:
+    """Allows the tokens that the tokenizer has and that stand for text; a model may have more rows.
 
-    def __init__(self, rows: int, known: int, size: int, device: torch.device) -> None:
+    只允许词表中存在、且可以写出的词元。
+    """
+
+    def __init__(self, rows: int, known: int, padding: int | None, size: int, device: torch.device) -> None:
         self.rows = rows
         self._mask = torch.arange(size, device=device) < known
+        if padding is not None:
+            self._mask[padding] = False
 
     def allowed(self) -> Tensor:
         """Bool [R, V]."""
@@ -208,9 +213,16 @@ class Parts:
             ngrams = PassageNgrams([self.prompter.bare(text or "") for text in passages], self.end_id)
             begun = [ngrams.start(number) for number in range(len(prompts))]
             yield AutomatonConstraint(ngrams, begun, size, device=device)
-        known = len(self.tokenizer.vocabulary)
-        if known < size:
-            yield KnownTokens(len(prompts), known, size, device)
+        known, padding = len(self.tokenizer.vocabulary), self._padding
+        if known < size or padding is not None:
+            yield WritableTokens(len(prompts), known, padding, size, device)
+
+    @property
+    def _padding(self) -> int | None:
+        """The padding token, which is never text, where it does not end texts as well."""
+        vocabulary = self.tokenizer.vocabulary
+        found = vocabulary.ids.get(vocabulary.specials.pad or "")
+        return None if found == self.end_id else found
 
     def _before(self, prompt: Sequence[int]) -> Sequence[int]:
         """The tokens that the new text goes on from: a forbidden word may begin there."""

@@ -28,7 +28,10 @@ class CorpusScores:
 
 @dataclass(frozen=True)
 class Repetition:
-    """Means over texts, by character: rep-w, seq-rep-4 and rep-r of `theory.repetition`. 重复率的平均。"""
+    """Means over texts, by character: rep-w, seq-rep-n (1- to 4-grams together), rep-r of `theory.repetition`.
+
+    重复率的平均。
+    """
 
     in_window: float
     ngrams: float
@@ -70,7 +73,7 @@ class TextScores:
             f"{'corpus BLEU':<15}{self.corpus.bleu:8.2f}   {self.corpus.bleu_signature}",
             f"{'chrF':<15}{self.corpus.chrf:8.2f}   {self.corpus.chrf_signature}",
         ]
-        names = (("rep-w", "in_window"), ("seq-rep-4", "ngrams"), ("rep-r", "bigrams"))
+        names = (("rep-w", "in_window"), ("seq-rep-n", "ngrams"), ("rep-r", "bigrams"))
         for name, field in names:
             ours, theirs = (
                 100 * getattr(side, field) for side in (self.repetition, self.reference_repetition)

@@ -19,7 +19,7 @@ from hanformer.text.protocols import Tokenizer
 from hanformer.text.vocabulary import Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
 from hanformer.train.optimizer import rule_named
-from hanformer.train.options import TrainOptions
+from hanformer.train.options import TrainOptions, named_ends
 from hanformer.train.sizes import Sizes
 
 _FIRST_WIDE = 0x2E80
@@ -85,7 +85,8 @@ class TextRecipe:
 
         按“名称=值”修改配方。
         """
-        return assign(self, {_full_name(self, name): value for name, value in assignments.items()})
+        named = named_ends(assignments)
+        return assign(self, {_full_name(self, name): value for name, value in named.items()})
 
 
 def _full_name(recipe: TextRecipe, name: str) -> str:

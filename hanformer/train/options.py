@@ -129,6 +129,16 @@ class TrainOptions:
                 raise UserError(f"{name}: expected 0 or more, got {value}")
 
 
+def named_ends(assignments: Mapping[str, str]) -> dict[str, str]:
+    """Assignments by dotted name in which updates that are named are not cut short by epochs that are not.
+
+    若只指定 updates，则默认的 epochs 不再限制训练。
+    """
+    names = {name.rpartition(".")[2] for name in assignments}
+    unlimited = {"train.epochs": "none"} if "updates" in names and "epochs" not in names else {}
+    return {**assignments, **unlimited}
+
+
 def to_json(options: TrainOptions) -> dict[str, Any]:
     """The options as plain JSON values.
 

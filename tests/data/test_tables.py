@@ -74,7 +74,7 @@ def test_columns_are_chosen_by_name_and_by_number(tmp_path: Path) -> None:
     ]
     with pytest.raises(UserError, match="no column 'spoken'"):
         read_table(path, (TEXT.named("spoken"), LABEL))
-    with pytest.raises(UserError, match="row 1 has 3 columns, none for text"):
+    with pytest.raises(UserError, match="row 1 has 3 columns, too few for text and label"):
         read_table(path, (TEXT.named("4"), LABEL))
 
 

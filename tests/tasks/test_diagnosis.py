@@ -102,9 +102,12 @@ def test_what_a_word_is(tmp_path: Path) -> None:
         ("a.txt", "file"),
         ("w.safetensors", "model"),
         ("m.ckpt", "model"),
-        ("none", "text"),
     ):
         assert kind_of(str(tmp_path / name)) == kind
+    for word in (str(tmp_path / "none"), "none.txt", "./none", ""):
+        with pytest.raises(UserError, match="no such file|got nothing"):
+            kind_of(word)
+    assert kind_of("none") == kind_of("今天.很好") == kind_of("Mr. A and/or B") == "text"
     assert kind_of("今天" * 3000) == kind_of("今\0天") == "text"
 
 

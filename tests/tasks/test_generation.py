@@ -15,6 +15,7 @@ from hanformer.errors import UserError
 from hanformer.models.loading import Model
 from hanformer.tasks.generation import Generated, Writer, generate_texts, open_writer
 from hanformer.tasks.generation_options import GenerationOptions
+from hanformer.tasks.generation_parts import WritableTokens
 from hanformer.text.vocabulary import SpecialTokens, Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
 from tests.similarity.tiny import CHARACTERS, tiny_encoder, tiny_tokenizer
@@ -22,6 +23,7 @@ from tests.tasks.writers import KINDS, PROMPTS, tiny_writer, tiny_writer_folder
 
 TOKENIZER = tiny_tokenizer()
 CLS, SEP = TOKENIZER.vocabulary.cls_id, TOKENIZER.vocabulary.sep_id
+PAD = TOKENIZER.vocabulary.pad_id
 MODELS = {kind: tiny_writer(kind) for kind in KINDS}
 
 
@@ -42,6 +44,7 @@ def by_hand(model: Model, ids: list[int], rule: object, stop: object = None) -> 
         end_id=SEP,
         maximum_length=8,
         stop=stop,  # type: ignore[arg-type]
+        constraint=WritableTokens(1, len(TOKENIZER.vocabulary), PAD, logits.shape[1], logits.device),
     )
     return [hypothesis.tokens for hypothesis in found[0]]
 

@@ -10,7 +10,7 @@ import torch
 from hanformer.decode import Sample, Search, StopTokens
 from hanformer.decode.search import Limits, Scores
 from hanformer.tasks.generation_options import GenerationOptions
-from hanformer.tasks.generation_parts import KnownTokens, Parts, PlacedSample, spellings, token_texts
+from hanformer.tasks.generation_parts import Parts, PlacedSample, WritableTokens, spellings, token_texts
 from hanformer.tasks.prompting import Prompter
 from hanformer.text import sentencepiece_kinds as kinds
 from hanformer.text.sentencepiece_tokenizer import SentencePieceTokenizer
@@ -63,7 +63,7 @@ def test_draws_go_by_the_number_of_the_prompt() -> None:
 
 
 def test_known_tokens_follow_the_rows() -> None:
-    allowed = KnownTokens(2, 3, 5, torch.device("cpu"))
+    allowed = WritableTokens(2, 3, None, 5, torch.device("cpu"))
     assert allowed.allowed().tolist() == [[True, True, True, False, False]] * 2
     allowed.select(torch.tensor([0, 0, 1]))
     allowed.advance(torch.tensor([1, 1, 1]))

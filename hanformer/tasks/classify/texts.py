@@ -201,7 +201,8 @@ def divide(
     if not held:
         if len(train) <= recipe.valid:
             raise UserError(
-                f"{path}: has {len(train)} rows, {recipe.valid} are held out to choose by; lower --set valid=..., "
+                f"{path}: has {len(train)} rows, {recipe.valid} are held out to choose by; take fewer, such as "
+                f"--set valid={max(len(train) // 10, 1)}, "
                 "or name a validation file"
             )
         random.shuffle(train)
