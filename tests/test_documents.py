@@ -20,6 +20,7 @@ DOCUMENTS = [
     "docs/generation.md",
     "docs/training.md",
     "docs/tasks.md",
+    "docs/tiny.md",
     "docs/chat.md",
     "docs/scaling.md",
     "docs/on_lstm.md",

@@ -97,8 +97,12 @@ def train_run(
         trainer = _trainer(folder, recipe, prepared, reporter, workers)
         # Before the leader writes, all have looked.
         workers.any(False)
-        if not resume and workers.leads:
+        if workers.leads and known is None:
             _describe(folder, description, prepared, files)
+        elif workers.leads and known is not None:
+            # What may differ when a run goes on (when it ends, how often it looks) is as it is now.
+            kept = {name: known.get(name, {}) for name in ("machine", "counts", "files")}
+            write_description(folder, replace(description, **kept))
         history = trainer.fit(resume=resume)
         if workers.leads and (changed := changed_files(files, fingerprints(data))):
             trainer.reporter.note(

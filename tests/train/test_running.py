@@ -75,3 +75,13 @@ def test_rules_that_look_at_whole_matrices_are_not_sharded(tmp_path: Path, optim
 def test_sharding_alone_is_plain_training(tmp_path: Path) -> None:
     recipe = replace(RECIPE, train=replace(RECIPE.train, shard=True))
     assert train_run(tmp_path, "tiny", "generated", recipe, prepared).records[-1].update == 6
+
+
+def test_run_toml_says_how_a_run_went_on(tmp_path: Path) -> None:
+    train_run(tmp_path, "tiny", "generated", RECIPE, prepared)
+    before = read_description(tmp_path)
+    longer = replace(RECIPE, train=replace(RECIPE.train, updates=9))
+    train_run(tmp_path, "tiny", "generated", longer, prepared, resume=True)
+    after = read_description(tmp_path)
+    assert (before["recipe"]["train"]["updates"], after["recipe"]["train"]["updates"]) == (6, 9)
+    assert after["counts"] == before["counts"] and after["machine"] == before["machine"]

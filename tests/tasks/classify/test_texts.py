@@ -58,7 +58,7 @@ def test_forms_of_many_labels(tmp_path: Path) -> None:
     [
         ("好\t1\n \t0\n", ONE, "row 2: expected a text that is not empty"),
         ("好\t1\n差\t\n", ONE, "row 2: expected one label, got ''"),
-        ("好\t1\n差\n", replace(ONE, label="2"), "row 2 has 1 columns, none for label"),
+        ("好\t1\n差\n", replace(ONE, label="2"), "row 2 has 1 columns, too few for text and label"),
         ("", ONE, "holds no rows"),
         (
             "text\ta\n好\t2\n",
