@@ -51,7 +51,7 @@ def test_solve_reads_arguments_and_standard_input(run: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (b"", "no problem"),
+        (b"", "no text"),
         (b"\xff\xfe\xfa", "UTF-8"),
         ("题".encode() * 10_000, "at most"),
         (b"\x00\x01", "empty"),
