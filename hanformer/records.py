@@ -226,21 +226,20 @@ def _restored(current: Any, value: Any, kind: str, place: str) -> Any:
 
 
 def _value_of_kind(current: Any, value: Any, kind: str, place: str) -> Any:
+    wrong = UserError(f"{place}: expected {in_words(kind, current)}, got {value!r}")
     if kind.startswith("tuple"):
-        text = isinstance(value, (list, tuple))
-        parts = [str(part) for part in value] if text else None
+        if not isinstance(value, (list, tuple)):
+            raise wrong
         try:
-            if parts is not None:
-                return _read_tuple(parts, current, kind.replace("fractions.", ""))
+            return _read_tuple([str(part) for part in value], current, kind.replace("fractions.", ""))
         except (ValueError, ZeroDivisionError):
-            pass
-        raise UserError(f"{place}: expected {in_words(kind, current)}, got {value!r}")
+            raise wrong from None
     if "None" in kind and (value is None or value == NONE):
         return None
     accepted = _accepted(kind)
     right = isinstance(value, accepted) and (bool in accepted or not isinstance(value, bool))
     if not right:
-        raise UserError(f"{place}: expected {in_words(kind, current)}, got {value!r}")
+        raise wrong
     return float(value) if float in accepted and not isinstance(value, bool) else value
 
 

@@ -69,7 +69,6 @@ def test_learning_learns_and_is_the_same_each_time() -> None:
 
 
 def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     options = Options(
         **{**TINY.__dict__, "mechanisms": ("softmax", "synthesizer", "gated_unit"), "repeats": 1}
     )

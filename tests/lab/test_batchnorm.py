@@ -140,7 +140,6 @@ def test_normalising_trains_faster_here() -> None:
 
 
 def test_the_experiment_writes_its_page(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     given = {"examples": "64", "features": "5", "depth": "3", "width": "8", "steps": "20"}
     report = run_experiment("batchnorm", tmp_path, given)
     assert (tmp_path / "landscape.svg").exists() and len(report.tables) == 2

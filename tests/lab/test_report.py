@@ -15,7 +15,6 @@ from hanformer.lab.report import Picture, Report, Table, figure, svg, write_repo
 
 
 def drawn() -> Picture:
-    pytest.importorskip("matplotlib")
     picture = figure()
     picture.subplots().plot([1, 2], [3, 4])
     return Picture("line", "A line & more", picture)
@@ -51,7 +50,6 @@ def test_the_list() -> None:
 
 
 def test_a_run(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     arguments = ["lab", "positions", "--out", str(tmp_path), "--set", "size=16", "--set", "distance=9"]
     found = CliRunner().invoke(app, [*arguments, "--threads", "1"])
     assert found.exit_code == 0 and "16 channels" in found.stdout

@@ -26,7 +26,6 @@ def _run(folder: Path, chosen: TrainOptions) -> Path:
 
 
 def test_one_page_holds_everything(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     folder = _run(tmp_path / "a run", options(updates=12))
     page = report_run(folder / "best")
     text = page.read_text(encoding="utf-8")
@@ -42,7 +41,6 @@ def test_one_page_holds_everything(tmp_path: Path) -> None:
 
 
 def test_a_run_without_validation(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     folder = _run(tmp_path, TrainOptions(updates=3, log_every=1))
     found = CliRunner().invoke(app, ["report", str(folder), "--out", str(tmp_path / "page")])
     assert found.exit_code == 0 and "report.html" in found.output

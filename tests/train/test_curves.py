@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.train.tiny import TinySource, objective, tiny_model
 
 
 def test_scalars_are_those_of_the_history(tmp_path: Path) -> None:
-    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    reading = import_module("tensorboard.backend.event_processing.event_accumulator")
     options = TrainOptions(updates=6, log_every=2, validate_every=3, tensorboard=str(tmp_path))
     history = Trainer(tiny_model(), objective, TinySource(), options, validate=validate).fit()
     events = reading.EventAccumulator(str(tmp_path))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
+from importlib import import_module
+
 import torch
 
 from hanformer.train.objective import Loss
@@ -13,7 +14,7 @@ from tests.train.worker_runs import PairSource, transformer
 
 
 def test_adapters_alone_learn_and_can_be_merged() -> None:
-    peft = pytest.importorskip("peft")
+    peft = import_module("peft")
     model, batch = transformer().float(), PairSource().batches(0)[2]
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     plain = target_logits(model, batch)

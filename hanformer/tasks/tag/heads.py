@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -26,27 +27,27 @@ ScoredText = Sequence[tuple[Window, Tensor]]
 """The windows of a text, each with its scores. 一条文本的各窗口及其打分。"""
 
 
-class TagHead(nn.Module):
+class TagHead(nn.Module, ABC):
     """From hidden states to scores, from scores to a loss, and back to spans.
 
     标注输出层：打分、损失与解码。
     """
 
+    @abstractmethod
     def forward(self, hidden: Tensor, batch: TagBatch) -> Tensor:
         """Hidden states [N, C] of a packed batch to scores."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, scores: Tensor, batch: TagBatch) -> Loss:
         """The loss of the scores."""
-        raise NotImplementedError
 
+    @abstractmethod
     def split(self, scores: Tensor, batch: TagBatch) -> list[Tensor]:
         """The scores of each window, by itself."""
-        raise NotImplementedError
 
+    @abstractmethod
     def spans(self, texts: Sequence[ScoredText]) -> list[list[TokenSpan]]:
         """The spans that the scores of whole texts stand for."""
-        raise NotImplementedError
 
 
 class ChainHead(TagHead):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ def test_slopes() -> None:
 @pytest.mark.parametrize("heads", HEADS)
 def test_slopes_and_weights_of_bloom(heads: int) -> None:
     """Bloom adds slope · position of the key: the same up to a constant for each query, so the same softmax."""
-    bloom = pytest.importorskip("transformers.models.bloom.modeling_bloom")
+    bloom = import_module("transformers.models.bloom.modeling_bloom")
     theirs = bloom.build_alibi_tensor(torch.ones(1, 9), heads, torch.float32).view(heads, 1, 9)
     torch.testing.assert_close(theirs[:, 0, 1], torch.tensor(alibi_slopes(heads)))
     _same_weights(theirs.expand(heads, 9, 9), heads)
@@ -31,7 +33,7 @@ def test_slopes_and_weights_of_bloom(heads: int) -> None:
 
 @pytest.mark.parametrize("heads", HEADS)
 def test_weights_of_mpt(heads: int) -> None:
-    mpt = pytest.importorskip("transformers.models.mpt.modeling_mpt")
+    mpt = import_module("transformers.models.mpt.modeling_mpt")
     theirs = mpt.build_mpt_alibi_tensor(heads, 9).view(heads, 1, 9)
     _same_weights(theirs.expand(heads, 9, 9), heads)
 
@@ -80,7 +82,7 @@ def test_halves_are_neighbours_moved() -> None:
 
 
 def test_halves_are_llamas() -> None:
-    llama = pytest.importorskip("transformers.models.llama.modeling_llama")
+    llama = import_module("transformers.models.llama.modeling_llama")
     x, table = torch.randn(9, 3, 8).double(), rotary_table(torch.arange(9), 8, dtype=torch.float64)
     cosine, sine = (part.repeat(1, 2)[None] for part in table.unbind(1))
     query = x.transpose(0, 1)[None]

@@ -143,7 +143,6 @@ def test_training_goes_on_from_a_pretrained_model(tmp_path: Path, text: Path) ->
 
 
 def test_words_are_added_as_wobert_does(tmp_path: Path, text: Path) -> None:
-    pytest.importorskip("jieba")
     train(replace(RECIPE, train=replace(RECIPE.train, updates=20)), open_corpus(text), tmp_path / "first")
     recipe = replace(RECIPE, start_from=str(tmp_path / "first"), new_words=5)
     tokenizer = starting_tokenizer(recipe, LINES)

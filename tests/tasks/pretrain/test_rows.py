@@ -75,7 +75,6 @@ def test_a_long_sentence_is_cut_before_a_word() -> None:
 
 
 def test_words_of_a_segmenter() -> None:
-    pytest.importorskip("jieba")
     words = ["今天", "天气", "很", "不错"]
     vocabulary = Vocabulary(
         ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(set("".join(words))), "##天"]
