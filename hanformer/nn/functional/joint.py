@@ -147,7 +147,11 @@ def join(partials: Sequence[Partial]) -> Tensor:
 
 
 class _Joint(torch.autograd.Function):
-    """Rectangles through the CPU's flash kernel; the backward of each knows the log-sum-exp of all pieces."""
+    """Rectangles through the CPU's flash kernel; the backward of each knows the log-sum-exp of all pieces.
+
+    Equal to one softmax over the keys of all rectangles. Shapes: queries, keys and values as `attend_jointly` packs
+    them; the gradients are those of the explicit form.
+    """
 
     @staticmethod
     def forward(
