@@ -30,9 +30,10 @@ from benchmarks.peer import build_peer
 from benchmarks.peer_gpt2 import build_gpt2_peer, gpt2_config
 from hanformer import models, runtime
 from hanformer.config import ModelConfig
-from hanformer.decode import Beam, Greedy, generate, prepacked
+from hanformer.decode import Beam, Greedy, generate
 from hanformer.errors import UserError
 from hanformer.models.transformer import Transformer
+from hanformer.nn.layers.prepacked import prepacked
 
 SIZES: dict[str, ModelConfig] = {
     "base width": ModelConfig(21128, 768, 4, 12, 3072, application="lm"),

@@ -23,6 +23,7 @@ _PUBLIC = {
     "export": "hanformer.models.exporting",
     "load": "hanformer.models",
     "load_tokenizer": "hanformer.text.load",
+    "prepacked": "hanformer.nn.layers.prepacked",
     "save": "hanformer.models",
 }
 
@@ -39,6 +40,7 @@ __all__ = [
     "inspect",
     "load",
     "load_tokenizer",
+    "prepacked",
     "save",
 ]
 

@@ -26,6 +26,7 @@ DOCUMENTS = [
     "docs/on_lstm.md",
     "docs/attention.md",
     "docs/lab.md",
+    "docs/experiments.md",
 ]
 PATH = re.compile(r"[\w.]*[\w/]*(/|\.(py|md))")
 NAME = re.compile(r"(\w+\.)*([A-Za-z_]\w+)(\(.*\))?( -> .*)?")

@@ -19,7 +19,7 @@ from hanformer.train.runs import read_description
 from hanformer.train.sizes import Sizes
 
 #: What a run did before these choices were in its recipe.
-_BEFORE = {"pointer": False, "r_drop": 0.0}
+_BEFORE = {"pointer": False, "r_drop": 0.0, "limit": 0}
 _SIZES_BEFORE = {"attention": {"name": "softmax"}}
 
 
@@ -33,7 +33,7 @@ class Recipe:
     tokens of a batch; `valid` the number of problems held out of training to choose by; `generated` the number
     of generated training problems (data = generated); `label_smoothing` a share of probability; `pointer` scores
     slots by what stands in the problem (layout slots; the raw layout has none); `r_drop` is the strength of
-    R-Drop, 0 without.
+    R-Drop, 0 without; `limit` trains on the first so many problems, 0 on all.
     """
 
     layout: str = "slots"
@@ -49,6 +49,7 @@ class Recipe:
     label_smoothing: float = 0.0
     pointer: bool = True
     r_drop: float = 0.0
+    limit: int = 0
 
     def __post_init__(self) -> None:
         if self.layout not in ("slots", "raw"):
@@ -60,6 +61,8 @@ class Recipe:
         for name in ("token_budget", "valid", "generated"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.limit < 0:
+            raise UserError(f"limit: expected a number of problems, or 0 for all, got {self.limit}")
         rule_named(self.optimizer)
 
     def changed(self, assignments: Mapping[str, str]) -> Recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -134,6 +134,8 @@ def train(
     Raises UserError for unusable data, a folder that already holds a run, and whatever cannot be written.
     """
     origin = None if start_from is None else Path(start_from)
+    if recipe.limit:
+        data = replace(data, train=data.train[: recipe.limit])
 
     def prepare(run: Path | None) -> Prepared[SequenceBatch]:
         layout = make_layout(recipe, data.train, origin) if run is None else load_layout(run)

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from hanformer.chat.layouts import DialogueLayout, layout_named
-from hanformer.chat.models import ChatModel, open_model
+from hanformer.chat.models import ChatModel
 from hanformer.chat.recipe import ChatRecipe
 from hanformer.chat.replies import LONGEST_REPLY, Replier, reply_options
 from hanformer.chat.training import TASK
-from hanformer.decode import prepacked
 from hanformer.errors import UserError
-from hanformer.models import load
+from hanformer.models.terminating_files import load_writing
+from hanformer.nn.layers.prepacked import prepacked
 from hanformer.records import read_record
 from hanformer.tasks.generation_options import GenerationOptions
 from hanformer.tasks.prompting import positions
@@ -76,9 +76,9 @@ def open_chat(
     if family is not None:
         raise UserError(f"{path}: a run knows its own family; leave --family out")
     tokenizer = load_tokenizer(best)
-    model = open_model(best, recipe, tokenizer, device=device, dtype=dtype)
+    model = load_writing(best, device=device, dtype=dtype)
     spoken = layout_named(recipe.layout, tokenizer.vocabulary)
-    return OpenedChat(model, tokenizer, spoken, recipe.maximum_length, recipe)
+    return OpenedChat(prepacked(model), tokenizer, spoken, recipe.maximum_length, recipe)
 
 
 def _open_model_folder(
@@ -91,7 +91,7 @@ def _open_model_folder(
     tokenizer = load_tokenizer(path)
     spoken = layout_named(layout, tokenizer.vocabulary)
     changes = {"shared_segment_embeddings": True} if layout == "speakers" else None
-    model = load(
+    model = load_writing(
         path, family=family, application="lm", heads=("lm",), changes=changes, device=device, dtype=dtype
     )
     longest = positions(model) or model.config.max_positions

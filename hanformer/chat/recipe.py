@@ -6,35 +6,13 @@ from dataclasses import dataclass, field
 
 from hanformer.chat.layouts import check_layout
 from hanformer.errors import UserError
-from hanformer.nn.layers.self_terminating import NonMonotonic, SelfTerminating
+from hanformer.tasks.stop_head import StopOptions
 from hanformer.tasks.text_recipe import TextRecipe, VocabularyOptions
 from hanformer.train.options import TrainOptions
 from hanformer.train.sizes import Sizes
 from hanformer.train.tricks import tricks_named
 
 LEARNED = ("replies", "all", "last")
-STOPS = ("none", "self_terminating", "non_monotonic")
-
-
-@dataclass(frozen=True)
-class StopOptions:
-    """A head that must stop in the place of an ordinary end token; `kind` none is without.
-
-    自终止输出层；kind 为 none 时不使用。
-
-    `epsilon` sets how fast the least probability of the end token rises (`nn.layers.self_terminating`).
-    """
-
-    kind: str = "none"
-    epsilon: float = 1e-3
-
-    def termination(self) -> SelfTerminating | NonMonotonic | None:
-        """The termination, or None; raises UserError for an unknown kind or an impossible epsilon."""
-        if self.kind not in STOPS:
-            raise UserError(f"stop.kind: expected one of {', '.join(STOPS)}, got {self.kind!r}")
-        if self.kind == "none":
-            return None
-        return (SelfTerminating if self.kind == "self_terminating" else NonMonotonic)(self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -82,7 +60,5 @@ class ChatRecipe(TextRecipe):
             raise UserError(
                 "freeze keeps layers of a pretrained model: name one (start_from), or leave it out"
             )
-        stops = self.stop.termination() is not None
-        if stops and self.label_smoothing:
-            raise UserError("label_smoothing and a head that must stop: choose one of them")
+        self.stop.check_smoothing(self.label_smoothing)
         tricks_named(self.tricks)

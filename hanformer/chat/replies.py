@@ -13,14 +13,16 @@ from typing import Any, Final
 
 from hanformer.chat.dialogues import utterance_ids
 from hanformer.chat.layouts import DialogueLayout, Prompt, first_that_fits
-from hanformer.chat.models import ChatModel, read_prompts, stack_of
+from hanformer.chat.models import ChatModel, read_prompts
 from hanformer.decode import Hypothesis, cut_at, stream_text
 from hanformer.decode import generate as search
 from hanformer.decode import stream as search_stepwise
 from hanformer.errors import UserError
+from hanformer.models.terminating_files import stack_of
 from hanformer.tasks.generation_options import GenerationOptions
 from hanformer.tasks.generation_parts import Parts
 from hanformer.tasks.prompting import Prompter
+from hanformer.tasks.stop_head import ended_by_head
 from hanformer.text.protocols import Tokenizer
 from hanformer.text.vocabulary import Vocabulary
 
@@ -85,7 +87,8 @@ class Replier:
         longest: int,
     ) -> None:
         self.model, self.tokenizer, self.layout = model, tokenizer, layout
-        self.options = _suited(options, tokenizer.vocabulary)
+        ended = ended_by_head(options, model, tokenizer.vocabulary)
+        self.options = _suited(ended, tokenizer.vocabulary)
         self.room = longest - options.maximum_length + 1
         if self.room < layout.opening + 2:
             raise UserError(

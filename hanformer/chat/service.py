@@ -19,7 +19,7 @@ from hanformer.errors import UserError
 from hanformer.runtime import inference_dtype
 from hanformer.tasks.rouge import characters
 from hanformer.tasks.scoring import TextScores, score_texts
-from hanformer.tasks.serving import Evaluated, ServingOptions
+from hanformer.tasks.serving import Evaluated, ServingOptions, spread
 
 #: How many dialogues of a test set are replied to; all of them are read for the perplexity.
 REPLIED: Final = 1000
@@ -95,8 +95,8 @@ def perplexity(chat: OpenedChat, dialogues: Sequence[Dialogue]) -> tuple[float, 
 class ChatService:
     """Replies to the last of some turns. 对话服务。"""
 
-    def __init__(self, chat: OpenedChat, replier: Replier) -> None:
-        self.chat, self.replier = chat, replier
+    def __init__(self, chat: OpenedChat, replier: Replier, rows: int | None = None) -> None:
+        self.chat, self.replier, self.rows = chat, replier, rows or REPLIED
 
     def evaluate(self, data: str, without: Path | None = None) -> Evaluated:
         """Perplexity of the replies of a test set, and the replies to the last utterances of its dialogues: whether
@@ -150,8 +150,7 @@ class ChatService:
         found = [turns for turns in dialogues if self._fits(turns)]
         if not found:
             raise UserError("no dialogue of the data has an utterance and a reply that fit the model")
-        step = max(1, len(found) // REPLIED)
-        return found[::step][:REPLIED]
+        return spread(found, self.rows)
 
     def _fits(self, turns: Dialogue) -> bool:
         if len(turns) < 2:

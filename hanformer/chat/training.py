@@ -12,12 +12,12 @@ from torch import nn
 from hanformer.chat.data import DialogueData
 from hanformer.chat.dialogues import EncodedDialogues
 from hanformer.chat.layouts import LAYOUTS, layout_named
-from hanformer.chat.models import StoppingChat, logits_at, make_model
+from hanformer.chat.models import make_model
 from hanformer.chat.recipe import ChatRecipe
 from hanformer.data.batches import TokenBudgetBatches
 from hanformer.data.sequences import SequenceBatch
 from hanformer.errors import UserError
-from hanformer.models import Transformer, write_config
+from hanformer.tasks.stop_head import describer, logits_at
 from hanformer.tasks.text_recipe import make_tokenizer
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
@@ -77,7 +77,7 @@ def _prepared(recipe: ChatRecipe, data: DialogueData, tokenizer: Tokenizer) -> P
         TokenBudgetBatches(learned.lengths(), recipe.token_budget, learned.collate, seed=recipe.train.seed),
         size_of,
         tokenizer.save,
-        lambda folder: write_config(_stack(model), folder),
+        describer(model),
         validation(recipe, held) if len(held) else None,
         {
             "training_examples": len(learned),
@@ -85,10 +85,6 @@ def _prepared(recipe: ChatRecipe, data: DialogueData, tokenizer: Tokenizer) -> P
             "left_out": learned.left_out + held.left_out,
         },
     )
-
-
-def _stack(model: Transformer | StoppingChat) -> Transformer:
-    return model.transformer if isinstance(model, StoppingChat) else model
 
 
 def size_of(batch: SequenceBatch) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, cast
+from typing import Annotated, NoReturn, cast
 
 import typer
 
 from hanformer import __version__
 from hanformer.cli import (
     chat,
+    compare,
     convert,
     data,
     demo,
@@ -27,6 +28,7 @@ from hanformer.cli import (
     score,
     train,
 )
+from hanformer.cli.command import RecordCommand
 from hanformer.errors import UserError
 
 app = typer.Typer(
@@ -66,11 +68,12 @@ app.command("inspect")(inspect.inspect)
 app.command("convert")(convert.convert)
 app.command("fill-mask")(fill_mask.fill_mask)
 app.command("embed")(embed.embed)
+app.command("compare")(compare.compare)
 app.command("lab")(lab.lab)
 app.command("parse")(parse.parse)
 app.command("chat")(chat.chat)
-app.command("generate")(generate.generate)
-app.command("diagnose")(diagnose.diagnose)
+app.command("generate", cls=RecordCommand)(generate.Generate)
+app.command("diagnose", cls=RecordCommand)(diagnose.Diagnose)
 app.command("score")(score.score)
 app.command("report")(report.report)
 
@@ -78,8 +81,11 @@ app.command("report")(report.report)
 # What typer raises for options that it cannot use; typer names only this subclass in public.
 _UsageError = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])
 
+# What typer makes of Ctrl-C.
+_INTERRUPTED = 130
 
-def _refuse(message: str) -> None:
+
+def _refuse(message: str) -> NoReturn:
     print(f"hanformer: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
 
@@ -93,16 +99,17 @@ def main() -> None:
     # the time from the thread that is waited for. Read by OpenMP when torch is imported, which the commands do later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False, prog_name="hanformer")
     except UserError as error:
         _refuse(str(error))
     except _UsageError as error:
         if not error.format_message():  # the help was asked for by giving nothing, and is printed
             sys.exit(2)
-        _refuse(f"{error.format_message()} (see hanformer --help)")
-    except KeyboardInterrupt:
-        print("hanformer: interrupted", file=sys.stderr)
-        sys.exit(130)
+        called = "hanformer" if error.ctx is None else error.ctx.command_path
+        _refuse(f"{error.format_message()} (see {called} --help)")
     except BrokenPipeError:
         # The reader of our output has gone (a pager, head); there is nobody left to tell.
         sys.exit(0)
+    if code == _INTERRUPTED:
+        print("hanformer: interrupted", file=sys.stderr)
+    sys.exit(code)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hanformer.cli.lines import lines
 from hanformer.cli.model_options import Family
 from hanformer.cli.options import Device, Precision, Threads, prepare_machine
 
 if TYPE_CHECKING:
     from hanformer.chat.session import Session
 
-_REPLIES = "Replies · 回复"
+#: An option of the panel of replies.
+_reply = partial(typer.Option, rich_help_panel="Replies · 回复")
 
 
 def chat(
@@ -29,64 +32,34 @@ def chat(
         Path | None, typer.Option(help="Go on with a saved conversation. 继续保存过的对话。")
     ] = None,
     layout: Annotated[
-        str | None,
-        typer.Option(help="alternating or speakers, for a model folder. 模型文件夹的对话布局。"),
+        str | None, typer.Option(help="alternating or speakers, for a model folder. 模型文件夹的对话布局。")
     ] = None,
     family: Family = None,
-    rule: Annotated[
-        str | None,
-        typer.Option(help="sample (default), greedy, beam, diverse. 解码规则。", rich_help_panel=_REPLIES),
-    ] = None,
+    rule: Annotated[str | None, _reply(help="sample (default), greedy, beam, diverse. 解码规则。")] = None,
     maximum_length: Annotated[
-        int | None,
-        typer.Option(min=1, help="Tokens of a reply at most. 回复长度上限。", rich_help_panel=_REPLIES),
+        int | None, _reply(min=1, help="Tokens of a reply at most. 回复长度上限。")
     ] = None,
     minimum_length: Annotated[
-        int | None,
-        typer.Option(min=0, help="Tokens of a reply at least. 回复长度下限。", rich_help_panel=_REPLIES),
+        int | None, _reply(min=0, help="Tokens of a reply at least. 回复长度下限。")
     ] = None,
-    beams: Annotated[
-        int | None, typer.Option(help="Width of the beam. 束宽。", rich_help_panel=_REPLIES)
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="Divides the logits. 温度。", rich_help_panel=_REPLIES)
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option(help="Nucleus sampling, 0.9 by default. 核采样。", rich_help_panel=_REPLIES),
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(help="Keep the k best instead. 保留前 k 个。", rich_help_panel=_REPLIES)
-    ] = None,
+    beams: Annotated[int | None, _reply(help="Width of the beam. 束宽。")] = None,
+    temperature: Annotated[float | None, _reply(help="Divides the logits. 温度。")] = None,
+    top_p: Annotated[float | None, _reply(help="Nucleus sampling, 0.9 by default. 核采样。")] = None,
+    top_k: Annotated[int | None, _reply(help="Keep the k best instead. 保留前 k 个。")] = None,
     repetition_penalty: Annotated[
-        float | None,
-        typer.Option(help="Divides logits of old tokens. 重复惩罚。", rich_help_panel=_REPLIES),
+        float | None, _reply(help="Divides logits of old tokens. 重复惩罚。")
     ] = None,
     no_repeat_ngram: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="No n-gram twice in a reply: 3; 0 allows it. 禁止重复 n 元组。",
-            rich_help_panel=_REPLIES,
-        ),
+        int | None, _reply(min=0, help="No n-gram twice in a reply: 3; 0 allows it. 禁止重复 n 元组。")
     ] = None,
     penalise_prompt: Annotated[
-        bool | None,
-        typer.Option(
-            "--penalise-prompt",
-            help="Penalties count the history too. 惩罚计入历史。",
-            rich_help_panel=_REPLIES,
-        ),
+        bool | None, _reply("--penalise-prompt", help="Penalties count the history too. 惩罚计入历史。")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the draws. 随机种子。", rich_help_panel=_REPLIES)
-    ] = None,
+    seed: Annotated[int | None, _reply(help="Seed of the draws. 随机种子。")] = None,
     plain: Annotated[
         bool,
-        typer.Option(
-            "--plain",
-            help="Without the remedies that are on by default. 不用默认的防重复、防不终止措施。",
-            rich_help_panel=_REPLIES,
+        _reply(
+            "--plain", help="Without the remedies that are on by default. 不用默认的防重复、防不终止措施。"
         ),
     ] = False,
     precision: Precision = "auto",
@@ -150,22 +123,10 @@ def _typed() -> Iterator[str]:
 
 def _pipe(session: Session) -> None:
     """A pipe: a reply a line, and the first mistake ends it."""
-    for line in _lines():
+    for line in lines():
         _turn(session, line)
         if session.over:
             return
-
-
-def _lines() -> Iterator[str]:
-    from hanformer.errors import UserError
-
-    for number, raw in enumerate(sys.stdin.buffer, start=1):
-        try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError:
-            raise UserError(f"standard input: line {number} is not UTF-8; convert it to UTF-8") from None
-        if line.strip():
-            yield line
 
 
 def _turn(session: Session, line: str) -> None:

@@ -39,6 +39,12 @@ def convert(
             help="A JSON list of the ids to keep, in their new order. 要保留的词元编号（JSON 列表）。"
         ),
     ] = None,
+    unshare: Annotated[
+        bool,
+        typer.Option(
+            "--unshare", help="Give every layer of an ALBERT weights of its own. 取消 ALBERT 的层间共享。"
+        ),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Write into a folder that is not empty. 允许写入非空文件夹。")
     ] = False,
@@ -63,6 +69,7 @@ def convert(
             config=config,
             dtype=None if dtype is None else _dtype(dtype),
             keep_tokens=None if keep_tokens is None else read_keep_tokens(keep_tokens),
+            unshare=unshare,
             force=force,
         )
     typer.echo(

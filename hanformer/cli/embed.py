@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hanformer.cli.bar import bar
 from hanformer.cli.model_options import Checkpoint, ConfigFile, Family, TokenizerPath, warnings_as_lines
 from hanformer.cli.options import Device, Precision, Threads, prepare_machine
 
@@ -73,22 +71,9 @@ def embed(
             device=target,
         )
     start = time.perf_counter()
-    with _bar(len(texts)) as progress:
+    with bar("texts", len(texts)) as progress:
         blocks = write_vectors(out, stages, texts, progress)
     line = summary(out, stages, blocks, len(texts), time.perf_counter() - start)
     for complaint in complaints(blocks, len(texts)):
         typer.echo(f"warning: {complaint}", err=True)
     typer.echo(line)
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[Callable[[int], object]]:
-    """A bar on standard error in a terminal; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("texts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("texts", total=total)
-        yield lambda done: progress.advance(task, done)

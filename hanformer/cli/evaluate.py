@@ -22,9 +22,19 @@ def evaluate(
             help="Leave out problems that also stand in this data set. 去掉同时出现在该数据集中的题目。"
         ),
     ] = None,
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            help="Judge so many rows, spread evenly: tasks that write texts take long. 只评测均匀抽取的若干行。"
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write every example with its result as JSON lines. 逐例结果。")
     ] = None,
+    figures: Annotated[
+        bool,
+        typer.Option("--json", help="Print nothing but the figures, as one JSON object. 只输出 JSON 指标。"),
+    ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
@@ -42,9 +52,9 @@ def evaluate(
     if out is not None and not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}; make it first, or choose another place")
     target = prepare_machine(device, threads)
-    service = open_service(run, ServingOptions(beams, str(target), precision, tuple(beside or ())))
+    service = open_service(run, ServingOptions(beams, str(target), precision, tuple(beside or ()), rows))
     found = service.evaluate(data, without)
-    typer.echo(found.text)
+    typer.echo(json.dumps(dict(found.figures)) if figures else found.text)
     if out is not None:
         from hanformer.weights.atomic import write_text
 

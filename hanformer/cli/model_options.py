@@ -23,6 +23,7 @@ Family = Annotated[
         help="bert, albert, nezha, roformer, ... where it is not recognised. 模型家族，可自动识别时省略。"
     ),
 ]
+Application = Annotated[str | None, typer.Option(help="lm or unilm, where the file does not say. 应用方式。")]
 ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="The JSON config, where it lies elsewhere. 不在权重旁边的 JSON 配置。"),

@@ -10,7 +10,10 @@ from typing import Annotated
 
 import typer
 
+from hanformer.cli.lines import typed_lines
 from hanformer.cli.options import Beams, Beside, Device, Precision, Threads, prepare_machine
+
+_INVITATION = "Write one text a line; end with Ctrl-D. 每行一条，按 Ctrl-D 结束。"
 
 
 def predict(
@@ -37,7 +40,7 @@ def predict(
     target = prepare_machine(device, threads)
     service = open_service(run, ServingOptions(beams, str(target), precision, tuple(beside or ())))
     failed = given = 0
-    for problems in _chunks(iter(text) if text else _standard_input()):
+    for problems in _chunks(iter(text) if text else map(str.strip, typed_lines(_INVITATION))):
         given += len(problems)
         for problem, answer in zip(problems, service.predict(problems), strict=True):
             if isinstance(answer, UserError):
@@ -57,20 +60,6 @@ def _chunks(problems: Iterator[str]) -> Iterator[list[str]]:
     size = 1 if sys.stdin.isatty() else 64
     while chunk := list(islice(problems, size)):
         yield chunk
-
-
-def _standard_input() -> Iterator[str]:
-    from hanformer.errors import UserError
-
-    if sys.stdin.isatty():
-        typer.echo("Write one text a line; end with Ctrl-D. 每行一条，按 Ctrl-D 结束。", err=True)
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            text = line.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise UserError(f"standard input, line {number}: expected UTF-8 text ({error.reason})") from None
-        if text:
-            yield text
 
 
 def _short(text: str) -> str:

@@ -21,7 +21,6 @@ from hanformer.decode.masked import Answer, MaskedReading, agreed, extract, read
 from hanformer.decode.passage import PassageNgrams, PrefixFunction
 from hanformer.decode.pattern import Pattern
 from hanformer.decode.penalties import CountPenalty, NoRepeat, RepetitionPenalty
-from hanformer.decode.prepacked import prepacked
 from hanformer.decode.prompt_lookup import PromptLookup
 from hanformer.decode.protocols import Constraint, State, Step
 from hanformer.decode.sample import Sample
@@ -113,7 +112,6 @@ __all__ = [
     "joint_step",
     "mean_probability",
     "passages_step",
-    "prepacked",
     "read_masked",
     "sample_masked",
     "stream",

@@ -65,14 +65,16 @@ def contrastive_search(
     end_id: int,
     maximum_length: int,
     minimum_length: int = 1,
+    allowed: Tensor | None = None,
 ) -> list[Hypothesis]:
     """Continues B prompts, one hypothesis each, looking one token ahead along k ways in one pass.
 
     对比搜索：一次前向同时试探 k 个候选，每个提示返回一个结果。
 
     `hidden` are the states [L, C] of each prompt's tokens, the last of them giving the first logits by
-    `head` ([M, C] to [M, V]); `state` holds one row a prompt. Limits and scores as in `generate`. Raises
-    UserError for empty prompts, impossible limits, logits that are no numbers, or where no token is possible.
+    `head` ([M, C] to [M, V]); `state` holds one row a prompt, and is that of `last` whenever the head is asked.
+    Limits and scores as in `generate`; `allowed` (bool [V]) are the tokens that may be written. Raises UserError for
+    empty prompts, impossible limits, logits that are no numbers, or where no token is possible.
     """
     if not 0 <= minimum_length <= maximum_length or maximum_length < 1 or any(not len(h) for h in hidden):
         raise UserError("expected prompts of at least one token, and 0 <= minimum_length <= maximum_length")
@@ -81,7 +83,7 @@ def contrastive_search(
     seen, real, last = _context(hidden) if hidden else (torch.empty(0),) * 3
     for length in range(maximum_length if rows else 0):
         forbidden = end_id if length < minimum_length else None
-        logits, normaliser = _scores(head(last), forbidden, rows)
+        logits, normaliser = _scores(head(last), allowed, forbidden, rows)
         log_p, tokens = (logits - normaliser[:, None]).topk(min(rule.k, logits.shape[-1]), dim=-1)
         count = tokens.shape[1]
         state.select(torch.arange(len(rows)).repeat_interleave(count))
@@ -115,8 +117,10 @@ def _unit(hidden: Tensor) -> Tensor:
     return torch.nn.functional.normalize(wide, dim=-1)
 
 
-def _scores(logits: Tensor, forbidden: int | None, rows: Sequence[_Row]) -> tuple[Tensor, Tensor]:
-    scores = score(logits, None, forbidden, False)
+def _scores(
+    logits: Tensor, allowed: Tensor | None, forbidden: int | None, rows: Sequence[_Row]
+) -> tuple[Tensor, Tensor]:
+    scores = score(logits, allowed, forbidden, False)
     empty = scores.logits.isneginf().all(-1).tolist()
     if any(empty):
         prompt = rows[empty.index(True)].prompt

@@ -93,6 +93,12 @@ def _opened_place(path: str | Path) -> Path:
     return place / "best" if (place / "best" / CONFIG_FILE).exists() else place
 
 
+def weights_folder(path: str | Path) -> Path:
+    """The folder that holds the weights of a path, wherever they were named or fetched. 权重所在的文件夹。"""
+    place = _opened_place(path)
+    return place if place.is_dir() else place.parent
+
+
 def describe_checkpoint(
     path: str | Path, *, family: str | None = None, config: str | Path | Mapping[str, Any] | None = None
 ) -> Checkpoint:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
+from hanformer.models.laid_out import LaidOut
 from hanformer.models.output import Output
 from hanformer.models.stack import Stack, prompt_tensors
 from hanformer.models.transformer import head_names, initialise, real_tokens, refuse_training
@@ -20,7 +21,7 @@ from hanformer.nn.layers.embedding import Embeddings
 from hanformer.nn.layers.heads import vocabulary_head
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(LaidOut):
     """An encoder stack, a decoder stack that looks at it, one token table for both, and a vocabulary head.
 
     编码器—解码器：两个层堆叠共用词嵌入表，解码器通过交叉注意力读取编码结果。
@@ -157,18 +158,9 @@ class EncoderDecoder(nn.Module):
 
         编码输入并启动解码器，返回下一词元 logits 与解码状态。
 
-        `segments` have no meaning here and must be None. Raises UserError for a model in training mode.
+        Arguments and errors are those of `read`.
         """
-        if segments is not None:
-            raise UserError("prompt: an encoder-decoder has no segments")
-        refuse_training(self)
-        ids, _ = prompt_tensors(rows, None, self.device)
-        source = Layout.of([len(row) for row in rows], device=self.device)
-        memory = self.encode(ids, source)
-        layout = Layout.of([1] * len(rows), device=self.device)
-        starts = torch.full((len(rows),), self.start_id, device=self.device)
-        cache = self.decoder.open_cache(layout, 0, (memory, source))
-        hidden = self.decoder.read(self.embeddings(starts, layout), layout, cache, (memory, source))
+        hidden, cache = self.read(rows, segments)
         return self.lm_logits(hidden), cache
 
     @torch.no_grad()
@@ -176,13 +168,51 @@ class EncoderDecoder(nn.Module):
         """Appends tokens [R, T] to the rows of the state; returns next-token logits [R, T, V].
 
         向每行追加词元并返回下一词元的 logits。
+
+        Errors are those of `advance`.
+        """
+        return self.lm_logits(self.advance(tokens, state).flatten(0, 1)).unflatten(0, tokens.shape)
+
+    @torch.no_grad()
+    def read(
+        self, rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
+    ) -> tuple[Tensor, DecodingState]:
+        """Encodes the rows and starts the decoder: its states [B, C] at the start tokens, and the state to go on from.
+
+        编码输入并启动解码器，返回起始词元处的隐状态与解码状态。
+
+        `segments` have no meaning here and must be None. Raises UserError for a model in training mode.
+        """
+        if segments is not None:
+            raise UserError("prompt: an encoder-decoder has no segments")
+        refuse_training(self)
+        ids, _ = prompt_tensors(rows, None, self.device)
+        source = Layout.of([len(row) for row in rows], device=self.device)
+        memory = (self.encode(ids, source), source)
+        layout = Layout.of(self.states_read(rows), device=self.device)
+        starts = torch.full((len(rows),), self.start_id, device=self.device)
+        cache = self.decoder.open_cache(layout, 0, memory)
+        return self.decoder.read(self.embeddings(starts, layout), layout, cache, memory), cache
+
+    def states_read(self, rows: Sequence[Sequence[int]]) -> list[int]:
+        """How many states `read` gives for each prompt: that of the decoder's start token. 每个提示的隐状态个数。"""
+        return [1] * len(rows)
+
+    @torch.no_grad()
+    def advance(self, tokens: Tensor, state: DecodingState) -> Tensor:
+        """Appends tokens [R, T] to the rows of the state; returns the decoder's states [R, T, C].
+
+        向每行追加词元并返回解码器隐状态。
+
+        Raises UserError for a model in training mode, and for tokens of another shape.
         """
         refuse_training(self)
         if tokens.dim() != 2 or tokens.shape[0] != state.rows:
             raise UserError(f"step: expected tokens [{state.rows}, T], got {list(tokens.shape)}")
         layout = state.begin(tokens.shape[1])
-        hidden = self.decoder.extend(self.embeddings(tokens.flatten(), layout), state)
-        return self.lm_logits(hidden).unflatten(0, tokens.shape)
+        return self.decoder.extend(self.embeddings(tokens.flatten(), layout), state).unflatten(
+            0, tokens.shape
+        )
 
 
 def _unpacked(packing: Packing, states: list[Tensor] | None) -> tuple[Tensor, ...] | None:

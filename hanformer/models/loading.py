@@ -9,18 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.mechanisms import Mechanism
 from hanformer.models.checkpoint import Checkpoint, open_checkpoint
 from hanformer.models.encoder_decoder import EncoderDecoder
+from hanformer.models.laid_out import lay_out
 from hanformer.models.names import Entry, NameMap
 from hanformer.models.reading import Fit, read_parameters
 from hanformer.models.recurrent_store import is_recurrent, load_recurrent
 from hanformer.models.report import LoadReport
 from hanformer.models.resizing import SIZES, as_stored, resizer
+from hanformer.models.skeletons import WithoutWeights, place
 from hanformer.models.token_rows import Compound, TokenRows, listed
 from hanformer.models.transformer import Transformer, head_names
 from hanformer.nn.attention.softmax import SoftmaxAttention
@@ -101,7 +102,10 @@ def load(
         warnings.warn(report.text(), stacklevel=2)
     # Embedded models are stored in half precision to be small, not to be computed with.
     wide = torch.float32 if dtype is None and is_embedded(path) else dtype
-    return model.to(device=torch.device(device), dtype=wide).eval()
+    if wide is not None or torch.device(device).type != "cpu":
+        model.to(device=torch.device(device), dtype=wide)
+        lay_out(model)  # all of it was copied: the copy may lie as optimizers like it
+    return model.eval()
 
 
 def assemble(
@@ -139,7 +143,7 @@ def assemble(
     for name, tensor in expected.items():
         if name not in state:
             state[name] = _fresh(name, tensor.shape, model)
-    model.load_state_dict(state, assign=True)
+    place(model, state)
     return model, report
 
 
@@ -223,7 +227,7 @@ def _allowed(checkpoint: Checkpoint, heads: tuple[str, ...]) -> tuple[str, ...]:
 
 def skeleton(config: ModelConfig, heads: Sequence[str]) -> Model:
     """The model without weights, on the meta device. meta 设备上的空模型。"""
-    with torch.device("meta"), _WithoutDrawing():
+    with torch.device("meta"), WithoutWeights():
         return Transformer(config, heads) if config.decoder_layers is None else EncoderDecoder(config, heads)
 
 
@@ -285,19 +289,3 @@ def _drawn(name: str, shape: torch.Size, config: ModelConfig) -> Tensor:
         return torch.zeros(shape)
     deviation = config.initial_deviation
     return nn.init.trunc_normal_(torch.empty(shape), std=deviation, a=-2 * deviation, b=2 * deviation)
-
-
-class _WithoutDrawing(TorchFunctionMode):
-    """Inside, modules are built without initial weights: torch draws on the meta device through its compiler,
-    which takes a second to import."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
-            return None
-        return func(*args, **(kwargs or {}))

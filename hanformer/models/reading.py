@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hanformer.errors import UserError
 from hanformer.models.checkpoint import Checkpoint
+from hanformer.models.laid_out import is_whole
 from hanformer.models.names import Entry
 from hanformer.models.token_rows import TOKEN_PARAMETERS, TokenRows
 from hanformer.weights.mapping import let_go
@@ -96,13 +97,12 @@ def _numbers(checkpoint: Checkpoint, name: str) -> Tensor:
 
 
 def _transformed(found: Entry, theirs: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Parameters of an entry, each with its rows one after the other; none where the shapes forbid it.
+    """Parameters of an entry, as they lie in the file where nothing lies between; none where shapes forbid it.
 
-    Optimizers walk through weight, gradient and state side by side, as they lie in memory: a transposed view would
-    meet the state of another entry. What was copied out of a mapped file is let go there.
+    What was copied out of a mapped file is let go there.
     """
     try:
-        ours = [value.contiguous() for value in found.transform.load(theirs)]
+        ours = [value if is_whole(value) else value.contiguous() for value in found.transform.load(theirs)]
     except (RuntimeError, IndexError, ValueError):
         return ()
     kept = {value.untyped_storage().data_ptr() for value in ours}

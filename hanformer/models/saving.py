@@ -17,10 +17,12 @@ from hanformer.models.checkpoint import CONFIG_FILE, OWN_FORMAT
 from hanformer.models.families import Family, family_of
 from hanformer.models.families.bert import common_export
 from hanformer.models.loading import Model
-from hanformer.weights.atomic import write_bytes, write_together
+from hanformer.weights.atomic import write_bytes, writing_together
 from hanformer.weights.source import write_bundle
 
 WEIGHTS_FILE = "model.safetensors"
+#: A head that must stop, and what kind it is, beside the weights that it was trained with.
+STOP_WEIGHTS_FILE, STOP_FILE = "stop.safetensors", "stop.json"
 #: The version of our own format.
 OWN_VERSION = 1
 #: What Google's config has no word for, by the words that bert4keras takes (or, for T5, always means).
@@ -38,9 +40,9 @@ FORMATS = ("safetensors", "transformers", "tensorflow")
 
 
 def save(model: Model, folder: str | Path, *, format: str = "safetensors") -> None:
-    """Writes a model into a folder; other files in it stay.
+    """Writes a model into a folder; other files in it stay, but for the head that must stop of a model before it.
 
-    保存模型；文件夹中的其他文件不受影响。
+    保存模型；文件夹中的其他文件不受影响（旧模型的终止层除外）。
 
     `format`: "safetensors", our own, which holds every model and heads; "transformers", which that library loads
     with equal outputs; "tensorflow", which TensorFlow and bert4keras read. Weights and config are written together:
@@ -51,12 +53,27 @@ def save(model: Model, folder: str | Path, *, format: str = "safetensors") -> No
     if format not in FORMATS:
         raise UserError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
     if format == "safetensors":
-        tensors = _ready(model.state_dict())
-        write_together(folder, {WEIGHTS_FILE: to_bytes(tensors), CONFIG_FILE: config_bytes(model)})
+        write_model(folder, own_files(model))
     elif format == "transformers":
         _save_for_transformers(model, folder)
     else:
         _save_for_tensorflow(model, Path(folder))
+
+
+def own_files(model: Model) -> dict[str, bytes]:
+    """The files of our own format by name: weights and config. 本项目格式的各文件内容。"""
+    return {WEIGHTS_FILE: to_bytes(_ready(model.state_dict())), CONFIG_FILE: config_bytes(model)}
+
+
+def write_model(folder: str | Path, contents: Mapping[str, bytes]) -> None:
+    """Writes the files of a model together; a head of the model before it goes, for it would fit by its shape alone.
+
+    一次写入模型的全部文件，并移除旧模型的终止层。
+    """
+    left = {STOP_WEIGHTS_FILE, STOP_FILE} - contents.keys()
+    with writing_together(folder, contents.keys(), left) as place:
+        for name, content in contents.items():
+            place(name).write_bytes(content)
 
 
 def _ready(state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
@@ -78,7 +95,7 @@ def _save_for_transformers(model: Model, folder: str | Path) -> None:
         )
     _refuse("transformers", family, lost)
     config = _json({**values, "torch_dtype": str(_dtype(model)).removeprefix("torch.")})
-    write_together(folder, {WEIGHTS_FILE: to_bytes(tensors, {"format": "pt"}), CONFIG_FILE: config})
+    write_model(folder, {WEIGHTS_FILE: to_bytes(tensors, {"format": "pt"}), CONFIG_FILE: config})
 
 
 def _refuse(format: str, family: Family, lost: Mapping[str, tuple[Any, Any]]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hanformer.config import ModelConfig
+from hanformer.models.skeletons import repeated
 from hanformer.nn.attention.cache import KeyValueCache
 from hanformer.nn.attention.passing import Pass
 from hanformer.nn.attention.relative import relative_of
@@ -47,7 +48,7 @@ class Stack(nn.Module):
         self.layers = config.layers if layers is None else layers
         self.residual, self.cross_bias = config.residual_attention, cross_bias
         count = min(self.layers, 1) if config.share_layers else self.layers
-        self.blocks = nn.ModuleList([block_of(config, crosses) for _ in range(count)])
+        self.blocks = nn.ModuleList(repeated(partial(block_of, config, crosses), count))
         self.final_norm: nn.Module | None = norm_of(config) if config.norm_place == "pre" else None
         self.relative = relative_of(config, bidirectional=rule.is_full)
         self.recompute = False

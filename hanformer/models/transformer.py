@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
+from hanformer.models.laid_out import LaidOut
 from hanformer.models.output import Output
 from hanformer.models.stack import Stack, prompt_tensors
 from hanformer.nn.attention.state import DecodingState
@@ -23,7 +24,7 @@ RULES: dict[str, Rule] = {"encoder": Full(), "lm": Causal(), "unilm": UniLM()}
 HEADS = ("lm", "pool", "nsp", "discriminator")
 
 
-class Transformer(nn.Module):
+class Transformer(LaidOut):
     """One stack of blocks between embeddings and heads; the application decides who sees whom.
 
     单栈 Transformer；应用方式（encoder、lm、unilm）决定可见性。
@@ -192,6 +193,10 @@ class Transformer(nn.Module):
         cache = self.stack.open_cache(layout, segment, condition=condition)
         embedded = self.embed(ids, layout, self._of_tokens(condition, layout))
         return self.stack.read(embedded, layout, cache), cache
+
+    def states_read(self, rows: Sequence[Sequence[int]]) -> list[int]:
+        """How many hidden states `read` gives for each prompt: one a token. 每个提示的隐状态个数。"""
+        return [len(row) for row in rows]
 
     @torch.no_grad()
     def advance(self, tokens: Tensor, state: DecodingState) -> Tensor:

@@ -62,6 +62,7 @@ def convert(
     config: str | Path | Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
     keep_tokens: Sequence[int] | None = None,
+    unshare: bool = False,
     force: bool = False,
 ) -> Conversion:
     """Loads a checkpoint of any format and writes it as a folder of another, with its tokenizer.
@@ -70,8 +71,9 @@ def convert(
 
     `to`: safetensors (ours), transformers or tensorflow. All heads that the checkpoint holds are taken unless
     `heads` names some. `keep_tokens` are the ids of the vocabulary that stay, in their new order: the tokenizer is
-    cut down alike. Other arguments are those of `load`.
-    Raises UserError as `load` and `save` do, and for a target that holds something, unless `force` is true.
+    cut down alike. `unshare` gives every layer of an ALBERT weights of its own, equal at first. Other arguments
+    are those of `load`. Raises UserError as `load` and `save` do, and for a target that holds something, unless
+    `force` is true.
     """
     if to not in FORMATS:
         raise UserError(f"--to: expected one of {', '.join(FORMATS)}, got {to!r}")
@@ -87,6 +89,7 @@ def convert(
         config=config,
         dtype=dtype,
         keep_tokens=keep_tokens,
+        share_layers=False if unshare else None,
     )
     save(model, target, format=to)
     for name, content in files.items():

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from hanformer.errors import UserError
-from hanformer.models.loading import Model
+from hanformer.models.terminating_files import WritingModel
 from hanformer.tasks.generation import Generated, Writer
 from hanformer.tasks.generation_options import GenerationOptions
 from hanformer.text.protocols import Tokenizer
@@ -148,7 +148,7 @@ def diagnose_text(
 
 
 def diagnose_model(
-    model: Model,
+    model: WritingModel,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     options: GenerationOptions,

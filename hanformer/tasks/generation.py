@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +26,6 @@ from hanformer.decode import (
     fuse,
     guidance,
     joint_step,
-    prepacked,
     stream_text,
     trace,
 )
@@ -35,12 +33,14 @@ from hanformer.decode import generate as search
 from hanformer.decode import stream as search_stepwise
 from hanformer.errors import UserError
 from hanformer.models.checkpoint import open_checkpoint
-from hanformer.models.loading import Model, load
-from hanformer.models.transformer import Transformer
+from hanformer.models.self_terminating import TerminatingTransformer
+from hanformer.models.terminating_files import WritingModel, load_writing, stack_of
+from hanformer.nn.layers.prepacked import prepacked
 from hanformer.tasks.generation_options import DEFAULTS, GenerationOptions
 from hanformer.tasks.generation_parts import Parts
 from hanformer.tasks.opening import tokenizer_of
 from hanformer.tasks.prompting import Prompter
+from hanformer.tasks.stop_head import ended_by_head
 from hanformer.text.protocols import Tokenizer
 
 _ONE_PATH = ("greedy", "sample")
@@ -77,15 +77,18 @@ class Writer:
 
     可以生成文本的写作者：模型、分词器与选项。
 
-    Raises UserError where the model cannot generate, and for options that do not suit it.
+    A head that must stop decides the end token. Raises UserError where the model cannot generate, and for options that
+    do not suit it.
     """
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, options: GenerationOptions = DEFAULTS) -> None:
+    def __init__(
+        self, model: WritingModel, tokenizer: Tokenizer, options: GenerationOptions = DEFAULTS
+    ) -> None:
         self.model, self.tokenizer, self.options = model, tokenizer, options
-        self.prompter = Prompter(model, tokenizer, options)
+        self.prompter = Prompter(
+            stack_of(model), tokenizer, ended_by_head(options, model, tokenizer.vocabulary)
+        )
         self.parts = Parts(self.prompter)
-        if options.rule == "contrastive" and not isinstance(model, Transformer):
-            raise UserError("the rule contrastive needs a model of one stack; choose another rule")
 
     def write(
         self,
@@ -184,23 +187,25 @@ class Writer:
         return None if seconds is None else TimeLimit(seconds)
 
     def _contrast(self, rows: Sequence[Sequence[int]]) -> list[Hypothesis]:
-        model = cast(Transformer, self.model)
+        model: Any = self.model
         hidden, state = model.read(rows)
         return contrastive_search(
             model.advance,
-            self._known_logits,
+            lambda last: self._logits(last, state),
             state,
-            hidden.split([len(row) for row in rows]),
+            hidden.split(model.states_read(rows)),
             rule=self.parts.contrastive,
             end_id=self.parts.end_id,
             maximum_length=self.options.maximum_length,
             minimum_length=self.options.minimum_length,
+            allowed=self.parts.writable,
         )
 
-    def _known_logits(self, hidden: Tensor) -> Tensor:
-        """Logits that forbid what the tokenizer does not have: contrastive search knows no constraint."""
-        logits = self.model.lm_logits(hidden)
-        return logits.index_fill(-1, self.parts.unknown, -math.inf)
+    def _logits(self, last: Tensor, state: Any) -> Tensor:
+        """Logits [R, V] behind the last tokens of a state, whose hidden states are [R, C]."""
+        if isinstance(self.model, TerminatingTransformer):
+            return self.model.log_p(last[:, None], state)[:, 0]
+        return self.model.lm_logits(last)
 
     def _generated(self, found: Hypothesis) -> Generated:
         text = cut_at(self.tokenizer.decode(found.tokens), self.options.stop)
@@ -251,7 +256,7 @@ def _until(searches: Iterator[Any], limit: TimeLimit) -> Iterator[Any]:
 
 @torch.no_grad()
 def generate_texts(
-    model: Model,
+    model: WritingModel,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     options: GenerationOptions = DEFAULTS,
@@ -288,8 +293,11 @@ def open_writer(
 ) -> Writer:
     """Opens a model that generates, prepacked, and the tokenizer beside it (or named). 打开可生成的模型及其分词器。
 
-    Raises UserError as `load` and `load_tokenizer` do, and where the model cannot generate.
+    A head that must stop comes with its model.
+    Raises UserError as `load_writing` and `load_tokenizer` do, and where the model cannot generate.
     """
     words = tokenizer_of(open_checkpoint(path, family=family, config=config), tokenizer)
-    model = load(path, family=family, application=application, config=config, device=device, dtype=dtype)
+    model = load_writing(
+        path, family=family, application=application, config=config, device=device, dtype=dtype
+    )
     return Writer(prepacked(model), words, options)

@@ -145,9 +145,10 @@ class Parts:
         return Greedy()
 
     @property
-    def unknown(self) -> Tensor:
-        """The ids of the model that the tokenizer does not have."""
-        return torch.arange(len(self.tokenizer.vocabulary), self.size, device=self.prompter.model.device)
+    def writable(self) -> Tensor:
+        """Bool [V]: the tokens that stand for text."""
+        known = len(self.tokenizer.vocabulary)
+        return WritableTokens(1, known, self._padding, self.size, self.prompter.model.device).allowed()[0]
 
     @property
     def minimum_length(self) -> int:

@@ -9,23 +9,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from hanformer.errors import UserError
 from hanformer.train.runs import task_of
 
+Row = TypeVar("Row")
+
 
 @dataclass(frozen=True)
 class ServingOptions:
-    """How a run is used: width of the beam where the task decodes, device, precision, and runs that vote with it.
+    """How a run is used: width of the beam where the task decodes, device, precision, runs that vote with it, and how
+    many rows of the data are judged, spread evenly (none: all), where texts are written.
 
-    使用选项：束宽（生成类任务）、设备、精度，以及一起投票的其他运行目录。
+    使用选项：束宽（生成类任务）、设备、精度、一起投票的其他运行目录，以及评测的行数。
     """
 
     beams: int = 3
     device: str = "cpu"
     precision: str = "auto"
     beside: tuple[Path, ...] = ()
+    rows: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.rows is not None and self.rows < 1:
+            raise UserError(f"--rows: expected at least 1, got {self.rows}")
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,16 @@ SERVICES: dict[str, str] = {
     "tag": "hanformer.tasks.tag.service:open_service",
 }
 
+#: Tasks whose evaluation writes a text for every row, which takes time.
+WRITING = ("chat", "seq2seq")
+
+
+def spread(rows: Sequence[Row], count: int | None) -> list[Row]:
+    """So many of the rows, spread evenly over them; all without a count. 均匀抽取若干行。"""
+    if count is None or count >= len(rows):
+        return list(rows)
+    return [rows[place * len(rows) // count] for place in range(count)]
+
 
 def open_service(run: str | Path, options: ServingOptions) -> Service:
     """The service of a run, by the task that its run.toml names.
@@ -77,6 +95,10 @@ def open_service(run: str | Path, options: ServingOptions) -> Service:
         raise UserError(f"{run}: a run of the task {task!r}; expected one of {', '.join(sorted(SERVICES))}")
     if options.beside and task != "arithmetic":
         raise UserError(f"--with lets runs of the task arithmetic vote; {run} is of the task {task}")
+    if options.rows and task not in WRITING:
+        raise UserError(
+            f"--rows shortens the judging of tasks that write texts ({', '.join(WRITING)}), not of {task}"
+        )
     module, _, name = SERVICES[task].partition(":")
     opener: Callable[[Path, ServingOptions], Service] = getattr(import_module(module), name)
     return opener(Path(run), options)

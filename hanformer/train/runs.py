@@ -109,7 +109,9 @@ def _differences(name: str, saved: object, wanted: object) -> list[str]:
         return [
             line for key in known for line in _differences(f"{name}{key}.", saved.get(key), wanted.get(key))
         ]
-    unsaid = saved is None and wanted == NONE  # older versions left it out
+    # Older versions had no such choice: it was off.
+    off = isinstance(wanted, Mapping) and wanted.get("kind") == NONE
+    unsaid = saved is None and (off or wanted in (NONE, False, 0))
     return [] if saved == wanted or unsaid else [f"{name.rstrip('.')} {saved} there, {wanted} now"]
 
 

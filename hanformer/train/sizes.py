@@ -28,6 +28,7 @@ class Sizes:
     dropout: float = 0.1
     attention_dropout: float = 0.0
     initial_deviation: float = 0.05
+    share_layers: bool = False
 
     def config(
         self,

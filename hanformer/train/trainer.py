@@ -14,6 +14,7 @@ from torch import nn
 
 from hanformer.data.batches import BatchSource
 from hanformer.errors import UserError
+from hanformer.models.laid_out import lay_out
 from hanformer.train.averaging import averaged, make_average
 from hanformer.train.bad_batch import Moment, save_batches
 from hanformer.train.checkpoint import FollowedRun, MemoryRun, Progress, RunFolder, TrainState
@@ -86,6 +87,7 @@ class Trainer(Generic[Batch]):
         self._file = HistoryFile(self.folder / HISTORY_FILE if self.folder and writes else None)
         if options.recompute:
             recompute_blocks(model)
+        lay_out(model)  # before there are optimizers and averages, which take their order from the weights
         groups = parameter_groups(model, options.weight_decay, options.no_decay)
         groups = self.workers.divide(model, groups)
         self.parameters: list[nn.Parameter] = [p for group in groups for p in group["params"]]

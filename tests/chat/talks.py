@@ -8,7 +8,7 @@ from pathlib import Path
 from hanformer.chat import ChatRecipe, train
 from hanformer.chat.data import DialogueData
 from hanformer.chat.opening import OpenedChat, open_chat
-from hanformer.chat.recipe import StopOptions
+from hanformer.tasks.stop_head import StopOptions
 from hanformer.tasks.text_recipe import VocabularyOptions
 from hanformer.train.options import TrainOptions
 from hanformer.train.sizes import Sizes

@@ -14,12 +14,11 @@ import torch
 
 from hanformer.chat.dialogues import EncodedDialogues
 from hanformer.chat.layouts import LAYOUTS, layout_named
-from hanformer.chat.models import StoppingChat, logits_at, make_model, read_prompts
+from hanformer.chat.models import make_model, read_prompts
 from hanformer.chat.opening import open_chat
-from hanformer.chat.recipe import StopOptions
 from hanformer.errors import UserError
 from hanformer.models import load
-from hanformer.models.self_terminating import TerminatingTransformer
+from hanformer.tasks.stop_head import StopOptions, logits_at
 from hanformer.tasks.text_recipe import make_tokenizer
 from hanformer.text.vocabulary import DEFAULT_SPECIALS, Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
@@ -56,22 +55,15 @@ def test_decoding_equals_training(layout: str, stop: str, position: str) -> None
     batch = encoded.collate(range(len(encoded)), Random(0))
     with torch.no_grad():
         packed = logits_at(model, batch).log_softmax(-1)
-    talker = model
-    if isinstance(model, StoppingChat):
-        talker = TerminatingTransformer(
-            model.transformer, tokenizer.vocabulary.sep_id, recipe.stop.termination()
-        )
-        talker.stop = model.stop
-        torch.testing.assert_close(logits_at(talker, batch), logits_at(model, batch))
     place = 0
     for example in range(len(encoded)):
         turns = encoded.turns(example)
         learned = range(1, len(turns)) if layout == "alternating" else [len(turns) - 1]
         for reply in learned:
-            logits, state = read_prompts(talker, [spoken.prompt(turns[:reply])])
+            logits, state = read_prompts(model, [spoken.prompt(turns[:reply])])
             steps = [
                 logits[0],
-                *(talker.step(torch.tensor([[token]]), state)[0, 0] for token in turns[reply]),
+                *(model.step(torch.tensor([[token]]), state)[0, 0] for token in turns[reply]),
             ]
             expected = torch.stack(steps).log_softmax(-1)
             found = packed[place : place + len(steps)]

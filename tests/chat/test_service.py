@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from hanformer.chat.dialogues import EncodedDialogues
-from hanformer.chat.models import logits_at
 from hanformer.chat.opening import OpenedChat
 from hanformer.chat.replies import Reply
 from hanformer.chat.service import ChatService, distinct, perplexity, score_replies
 from hanformer.errors import UserError
 from hanformer.tasks.serving import ServingOptions, open_service
+from hanformer.tasks.stop_head import logits_at
 from tests.chat.talks import TALKS
 
 

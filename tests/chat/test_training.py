@@ -11,9 +11,9 @@ import hanformer
 from hanformer.chat import ChatRecipe, train
 from hanformer.chat.data import DialogueData
 from hanformer.chat.opening import OpenedChat, open_chat
-from hanformer.chat.recipe import StopOptions
 from hanformer.errors import UserError
 from hanformer.models import Transformer
+from hanformer.tasks.stop_head import StopOptions
 from hanformer.tasks.text_recipe import read_recipe
 from tests.chat.talks import DATA, RECIPE, TALKS, learned
 from tests.similarity.tiny import tiny_folder
@@ -81,8 +81,6 @@ def test_a_pretrained_model_goes_on_learning(tmp_path: Path, position: str) -> N
         ({"layout": "nezha"}, "layout: expected one of"),
         ({"learn": "some"}, "learn: expected one of"),
         ({"learn": "all", "layout": "speakers"}, "closes every turn"),
-        ({"stop": StopOptions("never")}, "stop.kind"),
-        ({"stop": StopOptions("self_terminating", 2.0)}, "epsilon"),
         ({"stop": StopOptions("self_terminating"), "label_smoothing": 0.1}, "choose one"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
         ({"limit": -1}, "limit"),

@@ -13,39 +13,8 @@ import pytest
 import torch
 
 from hanformer import encode, fill_mask, load, load_tokenizer, save
-from hanformer.cli import main
+from tests.cli.conftest import Run
 from tests.similarity.tiny import tiny_encoder, tiny_folder, tiny_t5
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in this process: exit code, standard output, standard error."""
-    monkeypatch.setenv("HANFORMER_TUNE_CPU", "0")
-    monkeypatch.setattr("hanformer.runtime._usable_cores", lambda: 1)
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["hanformer", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        told = capsys.readouterr()
-        return int(stopped.value.code or 0), told.out, told.err
-
-    return call
-
-
-@pytest.fixture
-def refused(run: Run) -> Callable[..., str]:
-    """The one line of a refusal."""
-
-    def call(*words: object) -> str:
-        code, out, told = run(*words)
-        assert code == 2 and not out, told
-        assert told.count("\n") == 1 and told.startswith("hanformer: "), told
-        return told
-
-    return call
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hanformer.cli import main
+from tests.cli.conftest import Run
 from tests.tasks.classify.toy import one_label, write_rows
 
 MACHINE = ("--device", "cpu", "--threads", "1")
@@ -17,23 +16,7 @@ SMALL = [
 ]
 
 
-@pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command in this process: exit code, standard output, standard error."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["hanformer", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        told = capsys.readouterr()
-        return int(stopped.value.code or 0), told.out, told.err
-
-    return call
-
-
-def test_classify_from_file_to_answer(tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+def test_classify_from_file_to_answer(tmp_path: Path, run: Run) -> None:
     data, out = write_rows(tmp_path / "all.tsv", one_label(40, 0)), tmp_path / "run"
     texts = tmp_path / "texts.txt"
     texts.write_text("甲乙丙\n丁戊\n", encoding="utf-8")
@@ -49,7 +32,7 @@ def test_classify_from_file_to_answer(tmp_path: Path, run: Callable[..., tuple[i
     assert code == 0 and said.split()[0] in "天地玄"
 
 
-def test_pair_from_file_to_answer(tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+def test_pair_from_file_to_answer(tmp_path: Path, run: Run) -> None:
     data, out = tmp_path / "all.tsv", tmp_path / "run"
     data.write_text("".join(f"甲{n}\t乙{n}\t{n % 2}\n" for n in range(40)), encoding="utf-8")
     code, said, _ = run("train", "pair", "--data", data, "--out", out, "--loss", "cosent", *SMALL, *MACHINE)
@@ -72,7 +55,7 @@ def test_pair_from_file_to_answer(tmp_path: Path, run: Callable[..., tuple[int, 
 )
 def test_mistakes_are_one_line(
     tmp_path: Path,
-    run: Callable[..., tuple[int, str, str]],
+    run: Run,
     words: tuple[str, ...],
     expected: str,
 ) -> None:

@@ -11,8 +11,10 @@ from torch.nn.functional import cosine_similarity
 from hanformer.config import ModelConfig
 from hanformer.decode import Contrastive, Greedy, Hypothesis, TableState, contrastive_search, generate
 from hanformer.errors import UserError
+from hanformer.models import EncoderDecoder
 from hanformer.models.transformer import Transformer
 from tests.decode.oracle import END
+from tests.models.test_encoder_decoder import states, tiny
 
 SIZE, WIDTH = 7, 3
 
@@ -117,6 +119,38 @@ def test_alpha_zero_is_greedy_on_a_real_model() -> None:
     logits, state = model.prompt(prompts)
     greedy = generate(model.step, state, logits, rule=Greedy(), **common)
     assert [h.tokens for h in found] == [h[0].tokens for h in greedy]
+
+
+class Reader:
+    """An encoder-decoder as the naive form knows models: everything is read anew, and nothing cached."""
+
+    def __init__(self, model: EncoderDecoder, source: list[int]) -> None:
+        self.model, self.source, self.head = model, source, model.lm_logits
+
+    def hidden(self, tokens: torch.Tensor) -> torch.Tensor:
+        return states(self.model, [self.source], [tokens.tolist()])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rule", [Contrastive(), Contrastive(0.3, 7)], ids=repr)
+def test_an_encoder_decoder_searches_as_the_naive_form(rule: Contrastive) -> None:
+    """What is compared are the states of the decoder, its start token's among them."""
+    model, sources = tiny("t5.1.1", "bert4keras"), [[5, 9, 3, 7, 2], [4], [8, 8, 6, 3]]
+    hidden, state = model.read(sources)
+    found = contrastive_search(
+        model.advance,
+        model.lm_logits,
+        state,
+        hidden.split(model.states_read(sources)),
+        rule=rule,
+        end_id=END,
+        maximum_length=6,
+    )
+    assert len({each.tokens for each in found}) > 1
+    for each, source in zip(found, sources, strict=True):
+        expected = naive(Reader(model, source), [model.start_id], rule, 6)  # type: ignore[arg-type]
+        assert (each.tokens, each.finished) == (expected.tokens, expected.finished)
+        assert each.score == pytest.approx(expected.score)
 
 
 def test_mistakes_are_refused() -> None:

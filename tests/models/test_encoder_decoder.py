@@ -27,14 +27,20 @@ def tiny(name: str, convention: str, **changes: object) -> EncoderDecoder:
     return model
 
 
+def states(
+    model: EncoderDecoder, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+) -> Tensor:
+    """The decoder's states at every token of the targets, end to end."""
+    source, target = (Layout.of([len(row) for row in rows]) for rows in (sources, targets))
+    ids = [torch.tensor([token for row in rows for token in row]).long() for rows in (sources, targets)]
+    return model.decode(ids[1], target, model.encode(ids[0], source), source)
+
+
 def packed(
     model: EncoderDecoder, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
 ) -> Tensor:
     """Logits after every token of the targets, end to end."""
-    source, target = (Layout.of([len(row) for row in rows]) for rows in (sources, targets))
-    ids = [torch.tensor([token for row in rows for token in row]).long() for rows in (sources, targets)]
-    memory = model.encode(ids[0], source)
-    return model.lm_logits(model.decode(ids[1], target, memory, source))
+    return model.lm_logits(states(model, sources, targets))
 
 
 class Uncached:
@@ -49,11 +55,19 @@ class Uncached:
 
     def logits(self, count: int) -> Tensor:
         """[R, count, V]."""
-        found = packed(self.model, self.sources, self.rows).split([len(row) for row in self.rows])
+        return self.model.lm_logits(self.hidden(count).flatten(0, 1)).unflatten(0, (-1, count))
+
+    def hidden(self, count: int) -> Tensor:
+        """[R, count, C]."""
+        found = states(self.model, self.sources, self.rows).split([len(row) for row in self.rows])
         return torch.stack([row[-count:] for row in found])
 
-    def step(self, tokens: Tensor) -> Tensor:
+    def advance(self, tokens: Tensor) -> Tensor:
         self.rows = [[*row, *new] for row, new in zip(self.rows, tokens.tolist(), strict=True)]
+        return self.hidden(tokens.shape[1])
+
+    def step(self, tokens: Tensor) -> Tensor:
+        self.advance(tokens)
         return self.logits(tokens.shape[1])
 
     def select(self, rows: Tensor) -> None:
@@ -101,6 +115,23 @@ def test_cached_is_uncached(name: str, convention: str) -> None:
             state.truncate(argument)
             uncached.truncate(argument)
         assert state.length == uncached.length
+
+
+@pytest.mark.parametrize(("name", "convention"), KINDS)
+def test_cached_states_are_uncached_states(name: str, convention: str) -> None:
+    """`read` and `advance` are `prompt` and `step` below the vocabulary head."""
+    model = tiny(name, convention)
+    uncached = Uncached(model, SOURCES)
+    hidden, state = model.read(SOURCES)
+    assert model.states_read(SOURCES) == [1, 1, 1, 1]
+    torch.testing.assert_close(hidden, uncached.hidden(1)[:, 0], **EXACT)
+    for action, argument in ACTIONS:
+        if action == "step":
+            tokens = torch.randint(23, (len(uncached.rows), argument))
+            torch.testing.assert_close(model.advance(tokens, state), uncached.advance(tokens), **EXACT)
+            continue
+        getattr(state, action)(torch.tensor(argument) if action == "select" else argument)
+        getattr(uncached, action)(torch.tensor(argument) if action == "select" else argument)
 
 
 @pytest.mark.parametrize(("name", "convention"), KINDS)

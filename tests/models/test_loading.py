@@ -240,7 +240,7 @@ def test_training_leaves_the_file_and_equals_training_a_copy(
 ) -> None:
     file = write(model, tmp_path)
     before = file.read_bytes()
-    loaded, copy = opened(file), deepcopy(model)
+    loaded, copy = opened(file).train(), deepcopy(model)
     steps(loaded, optimizer_of(loaded, rule))
     steps(copy, optimizer_of(copy, rule))
     assert file.read_bytes() == before
@@ -255,7 +255,7 @@ def test_gradients_from_anywhere_meet_their_weights(
     model: Transformer, tmp_path: Path, write: Writer
 ) -> None:
     """Fused updates walk through memory: a transposed weight would take its rows' gradients for its columns'."""
-    loaded, copy = opened(write(model, tmp_path)), deepcopy(model)
+    loaded, copy = opened(write(model, tmp_path)).train(), deepcopy(model)
     assert all(parameter.is_contiguous() for parameter in loaded.parameters())
     for one in (loaded, copy):
         optimizer = optimizer_of(one, adamw)

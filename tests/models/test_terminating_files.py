@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from hanformer.errors import UserError
-from hanformer.models import load
+from hanformer.models import EncoderDecoder, Transformer, load, save
 from hanformer.models.self_terminating import TerminatingTransformer
-from hanformer.models.terminating_files import load_terminating, save_terminating
+from hanformer.models.terminating_files import load_writing, save_terminating, stack_of
 from hanformer.nn.layers.self_terminating import NonMonotonic, SelfTerminating
 from tests.harness import random_model, tiny_config
-from tests.similarity.tiny import tiny_encoder
+from tests.similarity.tiny import tiny_encoder, tiny_t5
 
 PROMPTS = [[1, 5, 6], [1, 9]]
 
@@ -30,42 +30,83 @@ def saved(folder: Path, rule: object = SelfTerminating(0.02)) -> TerminatingTran
 @pytest.mark.parametrize("rule", [SelfTerminating(0.02), NonMonotonic(0.003)])
 def test_round_trip(tmp_path: Path, rule: object) -> None:
     model = saved(tmp_path, rule)
-    found = load_terminating(tmp_path)
+    found = load_writing(tmp_path)
     assert found.stop.termination == rule and found.stop.end_id == 2 and not found.training
     assert torch.equal(found.prompt(PROMPTS)[0], model.prompt(PROMPTS)[0])
-    half = load_terminating(tmp_path, dtype=torch.bfloat16)
+    half = load_writing(tmp_path, dtype=torch.bfloat16)
     assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
-    assert torch.equal(load(tmp_path).prompt(PROMPTS)[0], model.model.prompt(PROMPTS)[0])
+    assert torch.equal(load(tmp_path).prompt(PROMPTS)[0], model.transformer.prompt(PROMPTS)[0])
 
 
 def test_saving_again_replaces(tmp_path: Path) -> None:
     saved(tmp_path)
     saved(tmp_path, NonMonotonic(0.5))
-    assert load_terminating(tmp_path).stop.termination == NonMonotonic(0.5)
+    assert load_writing(tmp_path).stop.termination == NonMonotonic(0.5)
 
 
 @pytest.mark.parametrize(
-    "change", [{"termination": "other"}, {"epsilon": 2.0}, {"epsilon": "x"}, {"end_id": None}, {"end_id": 99}]
+    "change",
+    [
+        {"termination": "other"},
+        {"epsilon": 2.0},
+        {"epsilon": "x"},
+        {"end_id": None},
+        {"end_id": 99},
+        {"counts_prompt": 1},
+    ],
 )
 def test_a_changed_description_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     saved(tmp_path)
-    path = tmp_path / "stop" / "stop.json"
+    path = tmp_path / "stop.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}), encoding="utf-8")
     with pytest.raises(UserError, match="expected a termination|epsilon between|end token in"):
-        load_terminating(tmp_path)
+        load_writing(tmp_path)
 
 
 def test_missing_and_foreign_heads_are_refused(tmp_path: Path) -> None:
     saved(tmp_path / "one")
     saved(tmp_path / "other")
-    (tmp_path / "one" / "stop" / "stop.json").unlink()
-    with pytest.raises(UserError, match=r"stop\.json: no such file"):
-        load_terminating(tmp_path / "one")
+    (tmp_path / "one" / "stop.json").unlink()
+    with pytest.raises(UserError, match=r"stop\.json: is missing beside stop\.safetensors; write what run"):
+        load_writing(tmp_path / "one")
     wide = random_model(tiny_config(application="unilm", hidden_size=32), dtype=torch.float32)
     save_terminating(TerminatingTransformer(wide, 2, SelfTerminating()), tmp_path / "one")
-    (tmp_path / "one" / "stop" / "stop.safetensors").replace(tmp_path / "other" / "stop" / "stop.safetensors")
+    (tmp_path / "one" / "stop.safetensors").replace(tmp_path / "other" / "stop.safetensors")
     with pytest.raises(UserError, match=r"expected output.weight \[1, 16\].* found output"):
-        load_terminating(tmp_path / "other")
+        load_writing(tmp_path / "other")
+    with pytest.raises(UserError, match=r"stop\.safetensors"):
+        load_writing(tmp_path / "one")
+
+
+def test_one_opener_for_every_model(tmp_path: Path) -> None:
+    """A folder, a run, a file; with a head and without; of one stack and of two."""
+    plain = saved(tmp_path / "run" / "best").transformer
+    for place in ("run", "run/best", "run/best/model.safetensors"):
+        found = load_writing(tmp_path / place)
+        assert isinstance(found, TerminatingTransformer) and stack_of(found) is found.transformer
+        assert torch.equal(found.transformer.prompt(PROMPTS)[0], plain.prompt(PROMPTS)[0])
+    save(plain, tmp_path / "plain")
+    found = load_writing(tmp_path / "plain", application="lm")
+    assert type(found) is Transformer and found.config.application == "lm" and stack_of(found) is found
+    two = TerminatingTransformer(tiny_t5(), 3, NonMonotonic(0.25), counts_prompt=True).eval()
+    save_terminating(two, tmp_path / "t5")
+    found = load_writing(tmp_path / "t5")
+    assert isinstance(found.transformer, EncoderDecoder) and found.counts_prompt
+    assert torch.equal(found.prompt(PROMPTS)[0], two.prompt(PROMPTS)[0])
+    with pytest.raises(UserError, match="needs a model that generates"):
+        load_writing(tmp_path / "run", application="encoder")
+
+
+def test_a_plain_model_takes_the_head_of_the_one_before_it_away(tmp_path: Path) -> None:
+    model = saved(tmp_path)
+    (tmp_path / "notes.txt").write_text("stays", encoding="utf-8")
+    save(model.transformer, tmp_path)
+    assert type(load_writing(tmp_path)) is Transformer
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "notes.txt",
+    ]
 
 
 class Never:

@@ -176,3 +176,27 @@ def test_mistakes_are_told() -> None:
 
 def test_complaints_are_silent_where_all_is_well() -> None:
     assert complaints(list(encoder_of(MODEL, TOKENIZER).blocks(TEXTS)), len(TEXTS)) == []
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "last", "pooled"])
+def test_packed_weights_give_the_same_vectors(pooling: str) -> None:
+    texts = ["今天天气", "", "山水", "雨" * 12, "风"]
+    found = []
+    for packed in (False, True):
+        stages = encoder_of(tiny_encoder(), tiny_tokenizer(), pooling=pooling, packed=packed)
+        found.append(torch.cat([block.vectors for block in stages.blocks(texts)]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
+
+
+def test_weights_are_packed_for_many_texts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    plain = encoding.encoder_of
+
+    def noted(*given: object, **options: object) -> object:
+        asked.append(options["packed"])
+        return plain(*given, **options)
+
+    monkeypatch.setattr(encoding, "encoder_of", noted)
+    for texts in (["今天"], ["今天天气"] * 1000):
+        encode(tiny_encoder(), tiny_tokenizer(), texts)
+    assert asked == [False, True]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from torch import nn
 
 from hanformer.data.sequences import SequenceBatch
+from hanformer.tasks.stop_head import logits_at
 from hanformer.train.objective import Objective
 from hanformer.train.sequence import predict_targets
 
@@ -16,7 +17,7 @@ def judge(model: nn.Module, batches: Iterable[SequenceBatch]) -> dict[str, float
 
     平均交叉熵与准确率。
     """
-    objective: Objective[SequenceBatch] = predict_targets()
+    objective: Objective[SequenceBatch] = predict_targets(logits_of=logits_at)
     total = right = count = 0.0
     for batch in batches:
         loss = objective(model, batch)

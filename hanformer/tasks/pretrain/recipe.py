@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hanformer.errors import UserError
+from hanformer.tasks.stop_head import StopOptions
 from hanformer.tasks.text_recipe import TextRecipe, VocabularyOptions
 from hanformer.train.options import TrainOptions
 from hanformer.train.sizes import Sizes
@@ -79,7 +80,8 @@ class PretrainRecipe(TextRecipe):
     sequence rows, of weights `mixture`). `maximum_length` bounds a row in tokens, borders included. `valid` rows are
     held out where no validation file is given, and at most so many are read of one. `embedding_size` is the width of a
     factorised embedding (none: the hidden size). `freeze` keeps the embeddings and so many lowest layers as they are;
-    `new_words` adds so many words of the text to the vocabulary of `start_from`, as WoBERT does.
+    `new_words` adds so many words of the text to the vocabulary of `start_from`, as WoBERT does. `stop` is a head
+    that must stop, for the objective lm: it counts from the beginning of a row, and of what is continued.
     """
 
     objective: str = "mlm"
@@ -89,6 +91,7 @@ class PretrainRecipe(TextRecipe):
     new_words: int = 0
     text: TextOptions = field(default_factory=TextOptions)
     mask: MaskOptions = field(default_factory=MaskOptions)
+    stop: StopOptions = field(default_factory=StopOptions)
     vocabulary: VocabularyOptions = field(default_factory=lambda: VocabularyOptions("characters", 8000))
     sizes: Sizes = field(
         default_factory=lambda: Sizes(
@@ -121,6 +124,16 @@ class PretrainRecipe(TextRecipe):
         tricks_named(self.tricks)
         if (self.new_words or self.freeze) and not self.start_from:
             raise UserError("new_words and freeze are for a pretrained model; name one (--start-from)")
+
+    def check_together(self) -> None:
+        """Raises UserError for a head that must stop where nothing is written from left to right.
+
+        检查终止层与训练目标是否相容。
+
+        Asked when training begins, for choices are set one after the other.
+        """
+        if self.stop.chosen and self.objective != "lm":
+            raise UserError(f"stop.kind: a head that must stop needs objective=lm, got {self.objective}")
 
     @property
     def application(self) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from hanformer.data.tables import find_splits
 from hanformer.errors import UserError
-from hanformer.models import Transformer, load
+from hanformer.models.terminating_files import WritingModel, load_writing, stack_of
 from hanformer.records import read_record
 from hanformer.runtime import inference_dtype
 from hanformer.tasks.fill_mask import fill_mask
@@ -37,7 +37,7 @@ class PretrainService:
     """Judges held-out text; fills masks (mlm), or continues texts (lm, unilm). 评测、填空或续写。"""
 
     def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, recipe: PretrainRecipe, *, beams: int
+        self, model: WritingModel, tokenizer: Tokenizer, recipe: PretrainRecipe, *, beams: int
     ) -> None:
         self.model, self.tokenizer, self.recipe = model, tokenizer, recipe
         self._answer = self._filler() if recipe.objective == "mlm" else self._continuer(beams)
@@ -71,7 +71,7 @@ class PretrainService:
         mask = self.tokenizer.vocabulary.specials.mask or ""
 
         def fill(text: str) -> str:
-            for candidates in fill_mask(self.model, self.tokenizer, text, top=1):
+            for candidates in fill_mask(stack_of(self.model), self.tokenizer, text, top=1):
                 text = text.replace(mask, candidates[0].token.removeprefix(CONTINUATION), 1)
             return text
 
@@ -111,5 +111,5 @@ def open_service(run: Path, options: ServingOptions) -> PretrainService:
     best, description = open_run(run, TASK)
     recipe = read_record(PretrainRecipe(), description["recipe"])
     dtype = inference_dtype(options.precision, torch.device(options.device))
-    model = load(best, device=options.device, dtype=dtype)
+    model = load_writing(best, device=options.device, dtype=dtype)
     return PretrainService(model, load_tokenizer(best), recipe, beams=options.beams)

@@ -11,7 +11,6 @@ from torch import nn
 
 from hanformer.data.sequences import SequenceBatch
 from hanformer.errors import UserError
-from hanformer.models import write_config
 from hanformer.tasks.pretrain.corpus import Corpus, passages
 from hanformer.tasks.pretrain.joining import mixture_of
 from hanformer.tasks.pretrain.masking import special_ids
@@ -21,6 +20,7 @@ from hanformer.tasks.pretrain.rows import Row, rows
 from hanformer.tasks.pretrain.starting import starting_model, starting_tokenizer
 from hanformer.tasks.pretrain.store import open_store, write_store
 from hanformer.tasks.pretrain.words import reader
+from hanformer.tasks.stop_head import describer, logits_at
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
 from hanformer.train.history import History
@@ -51,9 +51,11 @@ def train(
 
     The text is read as a stream, once for the vocabulary where one is learned and once for its tokens. These then lie
     in RUN/tokens, from where batches are mapped: no step needs memory of the text's size. Raises UserError for
-    unusable text, a folder that already holds a run, and whatever cannot be written.
+    unusable text, choices that contradict each other, a folder that already holds a run, and whatever cannot be
+    written.
     """
     folder = Path(run_folder)
+    recipe.check_together()
 
     def prepare(run: Path | None) -> Prepared[SequenceBatch]:
         if run is None:
@@ -118,14 +120,17 @@ def _prepared(
     recipe: PretrainRecipe, tokenizer: Tokenizer, learn: RowSet, held: RowSet
 ) -> Prepared[SequenceBatch]:
     mixture = mixture_of(recipe, tokenizer.vocabulary)
-    model = starting_model(recipe, tokenizer)
+    model = recipe.stop.put_on(
+        starting_model(recipe, tokenizer), tokenizer.vocabulary.sep_id, counts_prompt=True
+    )
+    whole = recipe.tricks or recipe.stop.chosen
     return Prepared(
         model,
-        tricks_named(recipe.tricks)(predict_targets() if recipe.tricks else predict_chunked),
+        tricks_named(recipe.tricks)(predict_targets(logits_of=logits_at) if whole else predict_chunked),
         learn.batches(mixture, recipe.token_budget, seed=recipe.train.seed),
         lambda batch: batch.layout.total,
         tokenizer.save,
-        lambda folder: write_config(model, folder),
+        describer(model),
         lambda judged: held.judge(judged, mixture, recipe.token_budget),
         {
             "training_rows": len(learn.rows),

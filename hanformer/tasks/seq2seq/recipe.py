@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hanformer.errors import UserError
+from hanformer.tasks.stop_head import StopOptions
 from hanformer.tasks.text_recipe import TextRecipe, VocabularyOptions
 from hanformer.train.options import TrainOptions
 from hanformer.train.sizes import Sizes
@@ -43,7 +44,8 @@ class Seq2SeqRecipe(TextRecipe):
     `architecture`: unilm (one stack reads source and target) or encoder_decoder (two; `decoder_layers` of the second);
     `maximum_length` bounds the source in tokens and `target_length` the target, borders included: longer pairs are left
     out of training. `source` and `target` name the columns (names, or numbers from 1); `limit` takes that many pairs of
-    the training set, drawn by the seed (0: all). `label_smoothing` is a share of probability.
+    the training set, drawn by the seed (0: all). `label_smoothing` is a share of probability. `stop` is a head that
+    must stop, which takes no smoothing.
     """
 
     architecture: str = "unilm"
@@ -54,6 +56,7 @@ class Seq2SeqRecipe(TextRecipe):
     limit: int = 0
     label_smoothing: float = 0.1
     replacement: ReplacementOptions = field(default_factory=ReplacementOptions)
+    stop: StopOptions = field(default_factory=StopOptions)
     vocabulary: VocabularyOptions = field(default_factory=lambda: VocabularyOptions("characters", 8000))
     sizes: Sizes = field(default_factory=lambda: Sizes(hidden_size=256, layers=4, attention_heads=4))
     train: TrainOptions = field(
@@ -84,3 +87,15 @@ class Seq2SeqRecipe(TextRecipe):
             )
         if crosses and self.start_from:
             raise UserError("start_from fine-tunes a model of one stack: use architecture=unilm with it")
+
+    def check_together(self) -> None:
+        """Raises UserError for choices that contradict the head that must stop.
+
+        检查与终止层相矛盾的选项。
+
+        Asked when training begins, for choices are set one after the other, beside defaults that contradict them.
+        """
+        self.stop.check_smoothing(self.label_smoothing)
+        unrolls = any(word.partition(":")[0] == "tea_forn" for word in self.tricks)
+        if self.stop.chosen and unrolls and self.architecture == "encoder_decoder":
+            raise UserError("tea_forn and a head that must stop go together for architecture=unilm alone")

@@ -18,15 +18,15 @@ from hanformer.tasks.scoring import score_texts
 from hanformer.tasks.seq2seq.pairs import read_pairs
 from hanformer.tasks.seq2seq.recipe import Seq2SeqRecipe
 from hanformer.tasks.seq2seq.training import TASK
-from hanformer.tasks.serving import Evaluated, ServingOptions
+from hanformer.tasks.serving import Evaluated, ServingOptions, spread
 from hanformer.train.runs import open_run
 
 
 class Seq2SeqService:
     """Writes the target of each source. 由输入文本生成目标文本。"""
 
-    def __init__(self, writer: Writer, recipe: Seq2SeqRecipe) -> None:
-        self.writer, self.recipe = writer, recipe
+    def __init__(self, writer: Writer, recipe: Seq2SeqRecipe, rows: int | None = None) -> None:
+        self.writer, self.recipe, self.rows = writer, recipe, rows
 
     def evaluate(self, data: str, without: Path | None = None) -> Evaluated:
         """Character BLEU, chrF, ROUGE and repetition on the test file of a folder, or on a file.
@@ -39,7 +39,7 @@ class Seq2SeqService:
             raise UserError("--without is for word problems; leave it out")
         splits = find_splits(data)
         file = splits.get("test") or splits.get("valid") or splits["train"]
-        pairs = read_pairs(file, self.recipe.source, self.recipe.target)
+        pairs = spread(read_pairs(file, self.recipe.source, self.recipe.target), self.rows)
         written = self._write([source for source, _ in pairs])
         texts = ["" if isinstance(text, UserError) else text for text in written]
         scores = score_texts(texts, [target for _, target in pairs])
@@ -78,4 +78,5 @@ def open_service(run: Path, options: ServingOptions) -> Seq2SeqService:
     if options.beams > 1:
         generation = replace(generation, rule="beam", beams=options.beams)
     dtype = inference_dtype(options.precision, torch.device(options.device))
-    return Seq2SeqService(open_writer(best, generation, device=options.device, dtype=dtype), recipe)
+    writer = open_writer(best, generation, device=options.device, dtype=dtype)
+    return Seq2SeqService(writer, recipe, options.rows)

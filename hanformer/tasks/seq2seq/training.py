@@ -14,19 +14,20 @@ from torch import nn
 from hanformer.data.batches import TokenBudgetBatches
 from hanformer.data.sequences import Pair, join_pairs
 from hanformer.errors import UserError
-from hanformer.models import EncoderDecoder, Transformer, write_config
+from hanformer.models import EncoderDecoder
+from hanformer.models.terminating_files import WritingModel
+from hanformer.tasks.seq2seq.objectives import objective_of
 from hanformer.tasks.seq2seq.pairs import EncodedPairs, PairData
 from hanformer.tasks.seq2seq.recipe import Seq2SeqRecipe
+from hanformer.tasks.stop_head import describer
 from hanformer.tasks.text_recipe import make_tokenizer, make_transformer
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
 from hanformer.train.history import History
-from hanformer.train.objective import Objective
 from hanformer.train.progress import Reporter
 from hanformer.train.running import Prepared, train_run
-from hanformer.train.sequence import predict_targets
 from hanformer.train.tricks import tricks_named
-from hanformer.train.tricks.crossing import CrossingBatch, cross_pairs, predict_decoded
+from hanformer.train.tricks.crossing import CrossingBatch, cross_pairs
 from hanformer.train.tricks.replacement import replacing
 
 TASK = "seq2seq"
@@ -46,8 +47,9 @@ def train(
     按配方训练序列到序列模型并写入运行目录。
 
     best/ is a model folder: `hanformer.load(RUN)` and `hanformer generate RUN` open it. Raises UserError for unusable
-    data, a folder that already holds a run, and whatever cannot be written.
+    data, choices that contradict each other, a folder that already holds a run, and whatever cannot be written.
     """
+    recipe.check_together()
 
     def prepare(run: Path | None) -> Prepared[Any]:
         tokenizer = (
@@ -60,17 +62,18 @@ def train(
     )
 
 
-def make_model(recipe: Seq2SeqRecipe, tokenizer: Tokenizer) -> Transformer | EncoderDecoder:
-    """A new model of the recipe's architecture, or the pretrained one that it names. 新建或打开模型。"""
+def make_model(recipe: Seq2SeqRecipe, tokenizer: Tokenizer) -> WritingModel:
+    """A new model of the recipe's architecture, or the pretrained one that it names, with its head. 新建或打开模型。"""
+    vocabulary = tokenizer.vocabulary
     if recipe.architecture == "unilm":
-        return make_transformer(recipe, tokenizer, "unilm", ("lm",))
+        return recipe.stop.put_on(make_transformer(recipe, tokenizer, "unilm", ("lm",)), vocabulary.sep_id)
     config = recipe.sizes.config(
-        len(tokenizer.vocabulary),
+        len(vocabulary),
         "encoder",
         max(recipe.maximum_length, recipe.target_length, 512),
-        {"decoder_layers": recipe.decoder_layers, "pad_id": tokenizer.vocabulary.pad_id},
+        {"decoder_layers": recipe.decoder_layers, "pad_id": vocabulary.pad_id},
     )
-    return EncoderDecoder(config).initialise()
+    return recipe.stop.put_on(EncoderDecoder(config).initialise(), vocabulary.sep_id)
 
 
 def _prepared(recipe: Seq2SeqRecipe, data: PairData, tokenizer: Tokenizer) -> Prepared[Any]:
@@ -91,11 +94,11 @@ def _prepared(recipe: Seq2SeqRecipe, data: PairData, tokenizer: Tokenizer) -> Pr
     source = TokenBudgetBatches(pairs.lengths(), recipe.token_budget, collate, seed=recipe.train.seed)
     return Prepared(
         model,
-        tricks_named(recipe.tricks)(_objective(recipe, recipe.label_smoothing)),
+        tricks_named(recipe.tricks)(objective_of(recipe, recipe.label_smoothing)),
         source,
         size_of,
         tokenizer.save,
-        lambda folder: write_config(model, folder),
+        describer(model),
         _validation(recipe, held) if len(held) else None,
         {
             "training_pairs": len(pairs),
@@ -103,10 +106,6 @@ def _prepared(recipe: Seq2SeqRecipe, data: PairData, tokenizer: Tokenizer) -> Pr
             "left_out_as_too_long": pairs.left_out + held.left_out,
         },
     )
-
-
-def _objective(recipe: Seq2SeqRecipe, label_smoothing: float) -> Objective[Any]:
-    return (predict_targets if recipe.architecture == "unilm" else predict_decoded)(label_smoothing)
 
 
 def _collate(
@@ -125,7 +124,7 @@ def _validation(recipe: Seq2SeqRecipe, held: EncodedPairs) -> Callable[[nn.Modul
     """The mean −log p of target tokens, without smoothing, and the share of tokens predicted right."""
     join = join_pairs if recipe.architecture == "unilm" else cross_pairs
     batches = TokenBudgetBatches(held.lengths(), recipe.token_budget, _collate(held, join), shuffle=False)
-    objective = _objective(recipe, 0.0)
+    objective = objective_of(recipe, 0.0)
 
     def validate(model: nn.Module) -> Mapping[str, float]:
         total = count = right = 0.0

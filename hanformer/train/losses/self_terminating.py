@@ -59,9 +59,9 @@ def predict_and_stop() -> Objective[SequenceBatch]:
             raise UserError(
                 f"predict_and_stop: expected a TerminatingTransformer, got {type(model).__name__}"
             )
-        batch = batch.to(model.model.device)
+        batch = batch.to(model.device)
         hidden, going_on = going_on_at(model, batch)
-        logits = model.model.lm_logits(hidden)
+        logits = model.transformer.lm_logits(hidden)
         return self_terminating_cross_entropy(logits, going_on, batch.labels, model.stop.end_id)
 
     return objective

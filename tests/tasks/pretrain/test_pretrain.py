@@ -12,12 +12,17 @@ from typer.testing import CliRunner
 
 import hanformer
 from hanformer.cli import app
+from hanformer.data.sequences import SequenceBatch
 from hanformer.errors import UserError
+from hanformer.models import Transformer
+from hanformer.models.terminating_files import load_writing
+from hanformer.nn.functional.packing import Layout
 from hanformer.tasks.pretrain import PretrainRecipe, train
 from hanformer.tasks.pretrain.corpus import open_corpus
 from hanformer.tasks.pretrain.recipe import MaskOptions, TextOptions
 from hanformer.tasks.pretrain.training import starting_model, starting_tokenizer
 from hanformer.tasks.serving import ServingOptions, open_service
+from hanformer.tasks.stop_head import StopOptions, logits_at
 from hanformer.tasks.text_recipe import VocabularyOptions, read_recipe
 from hanformer.train.options import TrainOptions
 from hanformer.train.sizes import Sizes
@@ -70,6 +75,28 @@ def test_a_causal_model_continues(tmp_path: Path, text: Path) -> None:
     assert open_service(tmp_path / "run", replace(PLAIN, beams=2)).predict(["寒来"]) == [LINES[2]]
     figures = service.evaluate(str(text)).figures
     assert figures["perplexity"] == pytest.approx(math.exp(figures["loss"])) and figures["perplexity"] < 2
+
+
+@pytest.mark.parametrize("kind", ["self_terminating", "non_monotonic"])
+def test_a_causal_model_learns_with_a_head_that_must_stop(tmp_path: Path, text: Path, kind: str) -> None:
+    recipe = replace(
+        RECIPE, objective="lm", stop=StopOptions(kind, 0.01), train=replace(RECIPE.train, updates=70)
+    )
+    train(recipe, open_corpus(text), tmp_path / "run")
+    service = open_service(tmp_path / "run", PLAIN)
+    assert service.predict(["日月盈"]) == [LINES[1]]
+    assert service.evaluate(str(text)).figures["perplexity"] < 2.5
+    model, tokenizer = load_writing(tmp_path / "run"), hanformer.load_tokenizer(tmp_path / "run")
+    assert model.counts_prompt and isinstance(hanformer.load(tmp_path / "run"), Transformer)
+    ids = tokenizer.encode(LINES[0]).ids
+    whole = torch.tensor(ids)
+    batch = SequenceBatch(whole[:-1], Layout.of([len(ids) - 1]), torch.arange(len(ids) - 1), whole[1:])
+    expected = logits_at(model, batch)[4:]
+    first, state = model.prompt([ids[:5]])
+    found = torch.cat([first, model.step(whole[None, 5:-1], state)[0]])
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(UserError, match="needs objective=lm, got mlm"):
+        train(replace(recipe, objective="mlm"), open_corpus(text), tmp_path / "other")
 
 
 def test_unilm_learns_its_three_kinds(tmp_path: Path, text: Path) -> None:

@@ -7,18 +7,25 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 
 import hanformer
+from hanformer.data.sequences import Pair, join_pairs
 from hanformer.errors import UserError
 from hanformer.models import EncoderDecoder, Transformer
+from hanformer.models.self_terminating import TerminatingTransformer
+from hanformer.models.terminating_files import load_writing
 from hanformer.tasks.seq2seq import Seq2SeqRecipe, train
+from hanformer.tasks.seq2seq.objectives import objective_of
 from hanformer.tasks.seq2seq.pairs import EncodedPairs, PairData, open_pairs, read_pairs
 from hanformer.tasks.seq2seq.recipe import ReplacementOptions
 from hanformer.tasks.seq2seq.training import make_model
 from hanformer.tasks.serving import ServingOptions, open_service
+from hanformer.tasks.stop_head import StopOptions
 from hanformer.tasks.text_recipe import VocabularyOptions, make_tokenizer, read_recipe
 from hanformer.train.options import TrainOptions
 from hanformer.train.sizes import Sizes
+from hanformer.train.tricks.crossing import cross_pairs, encoded
 
 ALPHABET = "天地玄黄宇宙洪荒"
 
@@ -60,6 +67,77 @@ def test_it_learns_and_opens_as_a_model(tmp_path: Path, architecture: str, rate:
     assert found.figures["bleu"] > 50 and len(found.rows) == 20
     with pytest.raises(UserError, match="without"):
         service.evaluate(str(test), test)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "stop"), [("unilm", "non_monotonic"), ("encoder_decoder", "self_terminating")]
+)
+def test_it_learns_with_a_head_that_must_stop(tmp_path: Path, architecture: str, stop: str) -> None:
+    """Trained, cut and resumed, opened by the service and by every writer, with the head and without."""
+    short = replace(
+        RECIPE,
+        architecture=architecture,
+        stop=StopOptions(stop, 0.01),
+        train=replace(RECIPE.train, updates=6, schedule="constant"),
+    )
+    train(short, DATA, tmp_path / "whole")
+    train(replace(short, train=replace(short.train, updates=3)), DATA, tmp_path / "cut")
+    train(short, DATA, tmp_path / "cut", resume=True)
+    for name in ("model.safetensors", "stop.safetensors", "stop.json"):
+        whole, cut = ((tmp_path / run / "best" / name).read_bytes() for run in ("whole", "cut"))
+        assert whole == cut, name
+    assert read_recipe(Seq2SeqRecipe(), tmp_path / "whole" / "run.toml") == short
+    model = load_writing(tmp_path / "whole")
+    assert isinstance(model, TerminatingTransformer) and not model.counts_prompt
+    assert model.stop.termination == short.stop.termination()
+    assert type(hanformer.load(tmp_path / "whole")) is type(model.transformer)
+    service = open_service(tmp_path / "whole", ServingOptions(beams=1, precision="fp32"))
+    assert isinstance(service.writer.model, TerminatingTransformer)  # type: ignore[attr-defined]
+    assert all(isinstance(text, str) for text in service.predict(["天地", "玄黄宇"]))
+
+
+def test_with_a_head_it_learns_to_write_and_to_end(tmp_path: Path) -> None:
+    train(replace(RECIPE, stop=StopOptions("non_monotonic", 0.01)), DATA, tmp_path / "run")
+    sources = [source for source, _ in words(20, 2)]
+    written = open_service(tmp_path / "run", ServingOptions(beams=1, precision="fp32")).predict(sources)
+    right = [len(str(text)) == len(source) for text, source in zip(written, sources, strict=True)]
+    assert sum(right) >= 16
+
+
+@pytest.mark.parametrize("architecture", ["unilm", "encoder_decoder"])
+def test_the_objective_is_what_decoding_computes(architecture: str) -> None:
+    recipe = replace(RECIPE, architecture=architecture, stop=StopOptions("self_terminating", 0.2))
+    tokenizer = make_tokenizer(recipe, ALPHABET * 2)
+    model = make_model(recipe, tokenizer).double().eval()
+    end = tokenizer.vocabulary.sep_id
+    pairs = [Pair((2, 7, 8, end), (8, 7, end)), Pair((2, 9, end), (9, end))]
+    batch = (join_pairs if architecture == "unilm" else cross_pairs)(pairs)
+    loss = objective_of(recipe, 0.0)(model, batch)
+    total = 0.0
+    for pair in pairs:
+        first, state = model.prompt([list(pair.source)])
+        rest = model.step(torch.tensor([pair.target[:-1]]), state)[0]
+        total -= float(torch.cat([first, rest])[range(len(pair.target)), pair.target].sum())
+    assert float(loss.total.detach()) == pytest.approx(total) and float(loss.count) == 5
+    if architecture == "encoder_decoder":
+        known = encoded(model.transformer, batch)
+        assert float(objective_of(recipe, 0.0)(model, known).total.detach()) == pytest.approx(total)
+
+
+def test_choices_that_contradict_the_head_are_refused(tmp_path: Path) -> None:
+    """Not before training begins: choices are set one by one, and smoothing is there by default."""
+    chosen = Seq2SeqRecipe().changed({"stop.kind": "non_monotonic", "label_smoothing": "0"})
+    chosen.check_together()
+    smoothed = replace(RECIPE, stop=chosen.stop, label_smoothing=0.1)
+    with pytest.raises(UserError, match="--set label_smoothing=0"):
+        train(smoothed, DATA, tmp_path / "run")
+    unrolled = replace(
+        RECIPE, stop=chosen.stop, tricks=("r_drop:1", "tea_forn:2"), architecture="encoder_decoder"
+    )
+    with pytest.raises(UserError, match="architecture=unilm alone"):
+        train(unrolled, DATA, tmp_path / "run")
+    replace(unrolled, architecture="unilm").check_together()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_cut_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:

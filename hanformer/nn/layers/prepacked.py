@@ -1,6 +1,6 @@
-"""Weights laid out once in the blocks that the processor multiplies, for the few rows of a decoding step.
+"""Weights laid out once in the blocks that the processor multiplies, for decoding and encoding on a CPU.
 
-为解码的少量行预先重排权重，加速 CPU 上的矩阵乘法。
+预先按处理器的分块重排权重，加速 CPU 上的解码与编码。
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class PackedHead(nn.Module):
 
 
 def prepacked(model: ModelT) -> ModelT:
-    """The model for decoding on a CPU: its linear layers and vocabulary head hold a packed copy of their weights.
+    """The model for use on a CPU: its linear layers and vocabulary head hold a packed copy of their weights.
 
-    供 CPU 解码使用的模型：线性层与输出层持有重排后的权重，原模型不变。
+    供 CPU 推理使用的模型：线性层与输出层持有重排后的权重，原模型不变。
 
     The function is the same up to rounding. The given model stays as it is, and shares its parameters with the result;
     packed weights are copies: the price is their memory. Layers of other devices and dtypes

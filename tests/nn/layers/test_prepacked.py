@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hanformer.decode import Beam, Greedy, generate
-from hanformer.decode.prepacked import PackedHead, PackedLinear, prepacked
+from hanformer.nn.layers.prepacked import PackedHead, PackedLinear, prepacked
 from tests.harness import random_model, tiny_config
 from tests.similarity.tiny import tiny_t5
 

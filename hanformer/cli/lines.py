@@ -1,0 +1,33 @@
+"""Lines of standard input, as commands read them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import typer
+
+
+def typed_lines(invitation: str) -> Iterator[str]:
+    """Lines of standard input that are not blank, as they come; in a terminal the invitation stands above them.
+
+    逐行读取标准输入，跳过空行；在终端中先显示提示语。
+
+    Raises UserError for a line that is not UTF-8.
+    """
+    if sys.stdin.isatty():
+        typer.echo(invitation, err=True)
+    yield from lines()
+
+
+def lines() -> Iterator[str]:
+    """The same without an invitation. 不带提示语。"""
+    from hanformer.errors import UserError
+
+    for number, raw in enumerate(sys.stdin.buffer, start=1):
+        try:
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise UserError(f"standard input: line {number} is not UTF-8; convert it to UTF-8") from None
+        if line.strip():
+            yield line

@@ -1,0 +1,149 @@
+"""What the commands of `hanformer train` share: their options, and the way from these to a run folder."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+
+import typer
+
+from hanformer.cli.options import Device, Threads, prepare_machine, read_assignments
+
+if TYPE_CHECKING:
+    import torch
+
+    from hanformer.tasks.text_recipe import TextRecipe
+    from hanformer.train.history import History
+    from hanformer.train.progress import Reporter
+
+RecipeT = TypeVar("RecipeT", contravariant=True)
+DataT = TypeVar("DataT", contravariant=True)
+TextRecipeT = TypeVar("TextRecipeT", bound="TextRecipe")
+
+#: An option of the panel of training.
+train_option = partial(typer.Option, rich_help_panel="Training · 训练")
+
+Out = Annotated[Path, typer.Option(help="The run folder to write. 输出的运行目录。")]
+Assignments = Annotated[
+    list[str] | None,
+    train_option("--set", help="Change one choice of the recipe: --set train.epochs=20. 修改配方中的一项。"),
+]
+Resume = Annotated[bool, train_option("--resume", help="Go on with a run that was cut. 继续被中断的训练。")]
+
+
+class Train(Protocol[RecipeT, DataT]):
+    """How every task trains. 各任务的训练函数。"""
+
+    def __call__(
+        self,
+        recipe: RecipeT,
+        data: DataT,
+        run_folder: Path,
+        /,
+        *,
+        device: "torch.device",
+        reporter: "Reporter",
+        resume: bool,
+    ) -> "History":
+        """Trains by a recipe into a run folder."""
+
+
+class Training(ABC):
+    """A command that trains; its record says which options it has. 训练命令的公共部分。"""
+
+    out: Path
+    data: str | Path
+    resume: bool
+    device: str
+    threads: int | None
+
+    @abstractmethod
+    def __call__(self) -> None:
+        """Trains, and says what comes next."""
+
+    def machine(self) -> "torch.device":
+        """The device, with threads and allocator set. 准备运行设备。"""
+        return prepare_machine(self.device, self.threads)
+
+    def train(
+        self, train: Train[RecipeT, DataT], recipe: RecipeT, data: DataT, device: "torch.device"
+    ) -> "History":
+        """Trains into the run folder; an interruption says how to go on. 训练；中断时说明如何继续。"""
+        from hanformer.train.progress import reporter_for
+        from hanformer.train.runs import RUN_FILE
+
+        try:
+            return train(recipe, data, self.out, device=device, reporter=reporter_for(), resume=self.resume)
+        except KeyboardInterrupt:
+            if (self.out / RUN_FILE).exists():
+                typer.echo(f"to go on from what {self.out} keeps: the same command with --resume", err=True)
+            raise
+
+    def ended(self, best: str) -> None:
+        """Says what was best, and the command that judges it. 报告最佳结果与下一步命令。"""
+        typer.echo(f"best validation {best}; next: hanformer evaluate {self.out} --data {self.data}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTraining(Training):
+    """The options of all tasks on text; a task adds its own. 文本任务共有的训练选项。"""
+
+    out: Out
+    data: str
+    valid: Annotated[
+        Path | None, typer.Option(help="A file to choose by; else valid rows are held out. 验证文件。")
+    ] = None
+    recipe: Annotated[
+        Path | None, train_option(help="A recipe (TOML), or the run.toml of an earlier run. 配方文件。")
+    ] = None
+    assignments: Assignments = None
+    tricks: Annotated[
+        list[str] | None,
+        train_option(
+            "--trick",
+            help="Wrap the objective: --trick r_drop:4 --trick fgm, the first outermost. 训练技巧，可叠加。",
+        ),
+    ] = None
+    average: Annotated[
+        str | None, train_option(help="Averaging of weights: none, ema or last. 权重平均。")
+    ] = None
+    optimizer: Annotated[str | None, train_option(help="An update rule, such as adamw or adax. 优化器。")] = (
+        None
+    )
+    tensorboard: Annotated[
+        str | None, train_option(help="A folder for TensorBoard's curves. TensorBoard 曲线的输出目录。")
+    ] = None
+    start_from: Annotated[
+        str | None,
+        train_option(help="A pretrained model to fine-tune: a folder or a hub id. 要微调的预训练模型。"),
+    ] = None
+    resume: Resume = False
+    device: Device = "auto"
+    threads: Threads = None
+
+    def choose(self, default: TextRecipeT, own: Mapping[str, str | Path | None] | None = None) -> TextRecipeT:
+        """The recipe: a file, then the options with names of their own (`own` are the task's), then `--set`.
+
+        命令所用的配方：先读文件，再按各选项与 --set 修改。
+        """
+        from hanformer.tasks.text_recipe import read_recipe, with_tricks
+
+        chosen = default if self.recipe is None else read_recipe(default, self.recipe)
+        named = {
+            "train.average": self.average,
+            "train.tensorboard": self.tensorboard,
+            "optimizer": self.optimizer,
+            "start_from": self.start_from,
+            **(own or {}),
+        }
+        given = {name: str(value) for name, value in named.items() if value}
+        return with_tricks(chosen, self.tricks or ()).changed(
+            given | read_assignments(self.assignments or [])
+        )
+
+
+def best(history: "History", metric: str, choose: Callable[..., float] = max) -> float:
+    """The best value of a metric over all validations; not a number without any. 各次验证中的最佳值。"""
+    return choose((record.metrics[metric] for record in history.validations), default=float("nan"))

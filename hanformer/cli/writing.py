@@ -1,0 +1,41 @@
+"""What the commands share whose model writes text: where it lies, and how it is opened."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hanformer.cli.model_options import warnings_as_lines
+from hanformer.cli.options import prepare_machine
+
+if TYPE_CHECKING:
+    from hanformer.tasks.generation import Writer
+    from hanformer.tasks.generation_options import GenerationOptions
+
+
+class Writing:
+    """A command with a model that writes; its record says which options it has. 使用生成模型的命令的公共部分。"""
+
+    application: str | None
+    family: str | None
+    config: Path | None
+    tokenizer: Path | None
+    precision: str
+    device: str
+    threads: int | None
+
+    def writer(self, model: str, options: "GenerationOptions") -> "Writer":
+        """The model, ready to write; what loading warns of is told in lines. 打开可以生成文本的模型。"""
+        from hanformer import runtime
+        from hanformer.tasks.generation import open_writer
+
+        device = prepare_machine(self.device, self.threads)
+        with warnings_as_lines():
+            return open_writer(
+                model,
+                options,
+                family=self.family,
+                application=self.application,
+                config=self.config,
+                tokenizer=self.tokenizer,
+                device=device,
+                dtype=runtime.inference_dtype(self.precision, device),
+            )

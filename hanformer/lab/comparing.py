@@ -1,0 +1,162 @@
+"""Comparisons at work: every variant and seed is trained and judged by the commands that a user would type.
+
+运行对比实验：每个变体、每个种子都用与用户相同的命令训练与评测。
+
+A process of its own for each keeps runs apart: what one leaves in memory or in a thread setting changes nothing for the
+next. What is done stays done: a comparison that was cut goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hanformer.errors import UserError
+from hanformer.lab.comparison import VALIDATION, Comparison, Places, evaluate_command, slug, train_command
+from hanformer.runtime import describe_machine
+from hanformer.train.history import HISTORY_FILE, History
+from hanformer.train.runs import BEST, LAST, RUN_FILE
+from hanformer.weights.atomic import write_text
+
+RESULT_FILE = "result.json"
+
+#: Runs a command of hanformer, given its words; returns what it prints where that is asked for.
+Runner = Callable[[Sequence[str], bool], str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one training gave: figures by the name of the evaluation, and the seconds that it trained.
+
+    一次训练的结果：各评测的指标与训练用时。
+    """
+
+    variant: str
+    seed: int
+    figures: Mapping[str, Mapping[str, float]]
+    seconds: float
+    machine: Mapping[str, object]
+
+
+def run_command(words: Sequence[str], capture: bool) -> str:
+    """A command of hanformer in a process of its own.
+
+    在独立进程中执行 hanformer 命令。
+
+    Raises UserError where it fails; its own words stand on standard error.
+    """
+    command = [sys.executable, "-m", "hanformer", *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE if capture else None, text=True, check=False)
+    if done.returncode:
+        raise UserError(
+            f"`hanformer {' '.join(words)}` ended with code {done.returncode}; what is done is kept, and the same "
+            "command goes on with the rest"
+        )
+    return done.stdout or ""
+
+
+def run_comparison(
+    comparison: Comparison,
+    places: Places,
+    variants: Sequence[str] = (),
+    *,
+    extra: Sequence[str] = (),
+    run: Runner = run_command,
+    said: Callable[[str], None] = print,
+) -> list[Result]:
+    """Trains and judges what is not done yet, seed by seed, and returns all results of these variants.
+
+    运行尚未完成的训练与评测，返回这些变体的全部结果。
+
+    `extra` words (threads, device) follow every command. Every seed goes through all variants before the next, so that
+    a comparison that is cut has whole seeds. Raises UserError for an unknown variant and a command that fails.
+    """
+    if unknown := [name for name in variants if name not in comparison.variants]:
+        raise UserError(f"unknown variant {unknown[0]!r}; there are {', '.join(comparison.variants)}")
+    if len(set(map(slug, comparison.variants))) < len(comparison.variants):
+        raise UserError("two variants would share a folder; give them names that differ in letters or digits")
+    chosen = list(variants) or list(comparison.variants)
+    for name in comparison.prepare:
+        _prepare(comparison, places, name, extra, run, said)
+    for seed in comparison.seeds:
+        for variant in chosen:
+            _fill(comparison, places, variant, seed, extra, run, said)
+    return read_results(comparison, places, chosen)
+
+
+def _prepare(
+    comparison: Comparison,
+    places: Places,
+    name: str,
+    extra: Sequence[str],
+    run: Runner,
+    said: Callable[[str], None],
+) -> None:
+    done = places.prepared / f"{slug(name)}.done"
+    if done.exists():
+        return
+    said(f"{name}: prepared once for all variants")
+    words = places.filled(comparison.prepare[name])
+    if "--out" in words[:-1]:
+        words += [*extra, *_going_on(Path(words[words.index("--out") + 1]))]
+    run(words, False)
+    write_text(done, "")
+
+
+def _fill(
+    comparison: Comparison,
+    places: Places,
+    variant: str,
+    seed: int,
+    extra: Sequence[str],
+    run: Runner,
+    said: Callable[[str], None],
+) -> None:
+    folder = places.run(variant, seed)
+    if (folder / RESULT_FILE).exists():
+        return
+    said(f"{variant}, seed {seed}")
+    run([*train_command(comparison, places, variant, seed), *extra, *_going_on(folder)], False)
+    figures = {
+        name: json.loads(run([*evaluate_command(comparison, places, folder, name), *extra], True))
+        for name in comparison.evaluate
+    } or {VALIDATION: _best(folder)}
+    seconds = History.read(folder / HISTORY_FILE).records[-1].seconds
+    result = Result(variant, seed, figures, seconds, asdict(describe_machine()))
+    write_text(folder / RESULT_FILE, json.dumps(asdict(result), ensure_ascii=False, indent=1))
+
+
+def _best(run: Path) -> dict[str, float]:
+    """The validation figures of the checkpoint that was kept."""
+    found: dict[str, float] = json.loads((run / BEST / "metrics.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _going_on(folder: Path) -> list[str]:
+    return ["--resume"] if (folder / RUN_FILE).exists() and (folder / LAST).exists() else []
+
+
+def read_results(comparison: Comparison, places: Places, variants: Sequence[str] = ()) -> list[Result]:
+    """The results that lie in the folder, by variant and seed.
+
+    读取已有结果。
+
+    Raises UserError for a result that cannot be read.
+    """
+    found = []
+    for variant in variants or comparison.variants:
+        for seed in comparison.seeds:
+            path = places.run(variant, seed) / RESULT_FILE
+            if not path.exists():
+                continue
+            try:
+                found.append(Result(**json.loads(path.read_text(encoding="utf-8"))))
+            except (OSError, ValueError, TypeError) as error:
+                raise UserError(
+                    f"{path}: cannot be read as a result ({error}); remove it to judge that run again"
+                ) from None
+    return found

@@ -1,0 +1,105 @@
+"""The commands of `hanformer train`: what they share, which choice wins, and how an interruption ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from hanformer.cli.train import TASKS
+from hanformer.cli.train_classify import Classify
+from hanformer.cli.training import TextTraining, best
+from hanformer.tasks.classify.recipe import ClassifyRecipe
+from hanformer.tasks.serving import SERVICES
+from hanformer.train.history import History, Record
+from hanformer.train.trainer import Trainer
+from tests.cli.conftest import Run
+from tests.tasks.classify.toy import one_label, write_rows
+
+SMALL = [
+    *("--set", "hidden_size=16", "--set", "layers=1", "--set", "attention_heads=2", "--set", "updates=4"),
+    *("--set", "minimum_count=1", "--set", "valid=10", "--set", "precision=fp32", "--threads", "1"),
+]
+
+
+def test_every_run_that_can_be_used_can_be_trained() -> None:
+    assert set(SERVICES) == set(TASKS)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_help_of_every_task(run: Run, name: str) -> None:
+    code, told, _ = run("train", name, "--help")
+    assert code == 0 and f"Example: hanformer train {name} --" in told
+    assert any("\u4e00" <= character <= "\u9fff" for character in told)
+    shared = [field.name for field in fields(TextTraining)] if issubclass(TASKS[name], TextTraining) else []
+    spelt = {"assignments": "set", "tricks": "trick", "start_from": "start-from"}
+    for option in {spelt.get(field, field) for field in [*shared, "out", "resume", "device", "threads"]}:
+        assert f"--{option} " in told, option
+
+
+def test_a_name_of_its_own_yields_to_set_and_a_file_to_both(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text('loss = "sigmoid"\noptimizer = "lion"\nvalid = 7\ntricks = ["fgm"]\n', "utf-8")
+    asked = Classify(
+        out=tmp_path,
+        data="rows.tsv",
+        recipe=file,
+        loss="focal",
+        optimizer="adax",
+        average="ema",
+        tricks=["r_drop:4"],
+        assignments=["optimizer=tiger", "train.epochs=3"],
+    )
+    chosen = asked.choose(ClassifyRecipe(), {"loss": asked.loss, "unlabelled": asked.unlabelled})
+    assert (chosen.loss, chosen.optimizer, chosen.valid) == ("focal", "tiger", 7)
+    assert (chosen.tricks, chosen.train.average, chosen.train.epochs) == (("r_drop:4",), "ema", 3)
+    assert Classify(out=tmp_path, data="rows.tsv").choose(ClassifyRecipe()) == ClassifyRecipe()
+
+
+def test_the_best_of_all_validations() -> None:
+    def at(update: int, value: float) -> Record:
+        return Record(update, 0.0, 0.0, metrics={"loss": value})
+
+    history = History([at(1, 2.0), at(2, 1.0), at(3, 3.0)])
+    assert best(history, "loss", min) == 1 and best(history, "loss") == 3
+    assert best(History(), "loss") != best(History(), "loss")  # not a number
+
+
+def test_an_interruption_says_what_is_kept_and_how_to_go_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = write_rows(tmp_path / "all.tsv", one_label(40, 0)), tmp_path / "run"
+    words = ("train", "classify", "--data", data, "--out", out, *SMALL)
+    whole = Trainer._update
+
+    def cut(trainer: Trainer, group: object) -> None:
+        whole(trainer, group)
+        if trainer.progress.update == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_update", cut)
+        code, _, error = run(*words)
+    assert code == 130 and error.splitlines()[-3:] == [
+        f"interrupted after update 2: saved in {out}; resume to go on",
+        f"to go on from what {out} keeps: the same command with --resume",
+        "hanformer: interrupted",
+    ]
+    assert "already holds a run" in run(*words)[2]
+    code, told, error = run(*words, "--resume")
+    assert code == 0 and f"next: hanformer evaluate {out}" in told and "update 4" in error
+
+
+def test_an_interruption_before_anything_is_kept(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*words: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hanformer.tasks.classify.training.train", cut)
+    data = write_rows(tmp_path / "all.tsv", one_label(40, 0))
+    code, _, error = run("train", "classify", "--data", data, "--out", tmp_path / "run", *SMALL)
+    assert (code, error) == (130, "hanformer: interrupted\n")

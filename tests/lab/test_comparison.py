@@ -1,0 +1,176 @@
+"""Comparisons: what a file may say, the commands that it stands for, and what is kept of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from hanformer.cli import app
+from hanformer.errors import UserError
+from hanformer.lab.comparing import RESULT_FILE, read_results, run_comparison
+from hanformer.lab.comparison import Places, read_comparison, slug, train_command
+from hanformer.lab.comparison_report import markdown, report_of
+
+TEXT = """
+title = "Two ways"
+train = 'classify --data "{data}/a set" --set x=1'
+curve = "accuracy"
+seeds = [3, 4]
+[evaluate]
+test = "--data {data}/t"
+[figures]
+accuracy = "percent"
+loss = "number"
+[variants]
+plain = ""
+"with R-Drop" = "--trick r_drop"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "comparison.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+class Commands:
+    """Stands for the commands: leaves what a training leaves, and gives figures by seed."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.seen: list[list[str]] = []
+        self.fails_at = fails_at
+
+    def __call__(self, words: Sequence[str], capture: bool) -> str:
+        self.seen.append(list(words))
+        if len(self.seen) == self.fails_at:
+            raise UserError("cut")
+        if words[0] == "evaluate":
+            assert capture
+            seed = int(words[1][-1])
+            return json.dumps({"accuracy": seed / 10, "loss": 1.5})
+        if words[0] == "train":
+            self._train(Path(words[words.index("--out") + 1]))
+        return ""
+
+    def _train(self, run: Path) -> None:
+        (run / "last").mkdir(parents=True, exist_ok=True)
+        (run / "best").mkdir(exist_ok=True)
+        (run / "best" / "metrics.json").write_text('{"accuracy": 0.25}')
+        (run / "run.toml").write_text("")
+        records = [
+            {"update": 5, "epoch": 1.0, "seconds": 60.0, "metrics": {"accuracy": 0.5}},
+            {"update": 9, "epoch": 2.0, "seconds": 120.0, "loss": 0.1},
+        ]
+        (run / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def test_commands_are_what_a_user_would_type(tmp_path: Path) -> None:
+    comparison = read_comparison(written(tmp_path, TEXT))
+    places = Places(tmp_path / "out", Path("/d"))
+    assert train_command(comparison, places, "with R-Drop", 4) == [
+        *("train", "classify", "--data", "/d/a set", "--set", "x=1", "--trick", "r_drop"),
+        *("--set", "train.seed=4", "--out", str(tmp_path / "out/with-r-drop/seed-4")),
+    ]
+
+
+def test_every_variant_and_seed_is_judged_once_and_reported(tmp_path: Path) -> None:
+    comparison = read_comparison(written(tmp_path, TEXT))
+    places, commands = Places(tmp_path / "out", tmp_path), Commands()
+    results = run_comparison(
+        comparison, places, run=commands, extra=["--threads", "1"], said=lambda text: None
+    )
+    assert [(result.variant, result.seed) for result in results] == [
+        *(("plain", 3), ("plain", 4), ("with R-Drop", 3), ("with R-Drop", 4)),
+    ]
+    assert len(commands.seen) == 8 and all(words[-2:] == ["--threads", "1"] for words in commands.seen)
+    report = report_of(comparison, places, results)
+    cell = "35.00 ± 7.07 % (30.00, 40.00)"  # the deviation of 0.3 and 0.4 is sqrt(0.005)
+    assert report.tables[0].rows[0] == ("plain", cell, "1.5000 ± 0.0000 (1.5000, 1.5000)", "2.0")
+    assert markdown(report.tables[0]).count("\n") == 4
+    run_comparison(comparison, places, run=commands, said=lambda text: None)
+    assert len(commands.seen) == 8
+
+
+def test_a_comparison_that_was_cut_goes_on(tmp_path: Path) -> None:
+    comparison = read_comparison(written(tmp_path, TEXT))
+    places = Places(tmp_path / "out", tmp_path)
+    with pytest.raises(UserError, match="cut"):
+        run_comparison(comparison, places, run=Commands(fails_at=4), said=lambda text: None)
+    assert len(read_results(comparison, places)) == 1
+    later = Commands()
+    assert len(run_comparison(comparison, places, run=later, said=lambda text: None)) == 4
+    assert later.seen[0][-1] == "--resume" and "with-r-drop" in later.seen[0][-2]
+    assert not any("--resume" in words for words in later.seen[1:])
+
+
+def test_without_evaluation_the_best_validation_counts(tmp_path: Path) -> None:
+    text = TEXT.replace('[evaluate]\ntest = "--data {data}/t"\n', "").replace('loss = "number"\n', "")
+    comparison = read_comparison(written(tmp_path, text))
+    results = run_comparison(
+        comparison, Places(tmp_path / "out", tmp_path), ["plain"], run=Commands(), said=lambda text: None
+    )
+    assert [result.figures for result in results] == [{"validation": {"accuracy": 0.25}}] * 2
+
+
+def test_what_is_prepared_is_prepared_once(tmp_path: Path) -> None:
+    text = (
+        TEXT
+        + '[prepare]\nbase = "train pretrain --out {prepared}/base"\nother = "convert {prepared}/base x"\n'
+    )
+    comparison = read_comparison(written(tmp_path, text))
+    places, commands = Places(tmp_path / "out", tmp_path), Commands()
+    for _ in range(2):
+        run_comparison(comparison, places, ["plain"], run=commands, said=lambda text: None)
+    prepared = str(tmp_path / "out/prepared/base")
+    assert commands.seen[:2] == [["train", "pretrain", "--out", prepared], ["convert", prepared, "x"]]
+    assert len(commands.seen) == 2 + 4
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("title", "titel"), "unknown name 'titel'"),
+        (('curve = "accuracy"', ""), "curve is missing"),
+        (("[3, 4]", '["a"]'), "list of whole numbers"),
+        (('"percent"', '"share"'), "percent or number"),
+        (('plain = ""', "plain = 3"), "table of names and texts"),
+        (('plain = ""', "plain = '\"'"), "no command line"),
+        (("[evaluate]", "[evaluate"), "cannot be read as TOML"),
+    ],
+)
+def test_files_that_say_something_else_are_refused(
+    tmp_path: Path, change: tuple[str, str], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        read_comparison(written(tmp_path, TEXT.replace(*change)))
+
+
+def test_mistakes_are_told(tmp_path: Path) -> None:
+    comparison = read_comparison(written(tmp_path, TEXT))
+    with pytest.raises(UserError, match="unknown variant 'fgm'"):
+        run_comparison(comparison, Places(tmp_path), ["fgm"], run=Commands())
+    with pytest.raises(UserError, match="--data"):
+        run_comparison(comparison, Places(tmp_path), run=Commands(), said=lambda text: None)
+    with pytest.raises(UserError, match="no such file"):
+        read_comparison(tmp_path / "none.toml")
+    broken = tmp_path / slug("plain") / "seed-3" / RESULT_FILE
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{")
+    with pytest.raises(UserError, match="cannot be read as a result"):
+        read_results(comparison, Places(tmp_path))
+
+
+EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_the_experiments_of_the_repository_ask_for_what_exists(path: Path, tmp_path: Path) -> None:
+    comparison = read_comparison(path)
+    assert comparison.chinese and len(comparison.seeds) >= 3
+    places = Places(tmp_path / "out", tmp_path / "nowhere")
+    for variant in comparison.variants:  # the recipe is read before the data, which is not there
+        with pytest.raises(UserError, match="nowhere"):
+            app([*train_command(comparison, places, variant, 0), "--threads", "1"], standalone_mode=False)
