@@ -6,7 +6,8 @@
 A post-norm BERT used as a language model, or GPT-2, continues prompts by a fixed number of tokens: `--shapes` are beams
 x batch x prompt length. The time is that of the whole call, reading the prompt included, over the number of new
 tokens. transformers runs its default: SDPA attention and a dynamic cache. In fp32 both sides must give the same token
-ids.
+ids. Where CTranslate2 is installed, it runs GPT-2 in fp32 too; how many of its token ids are ours is printed, for its
+beam search is another one.
 
 Ours is run twice: with its weights prepacked, as `hanformer generate` does, and plain. The side "stream limit" reads as
 many bytes as the weights have, once for each new token: no step that reads its weights can be faster. Its
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from benchmarks import runner
 from benchmarks.measure import Case, Difference, Side
 from benchmarks.peer import build_peer
+from benchmarks.peer_ctranslate2 import Generate, build_ctranslate2_peer
 from benchmarks.peer_gpt2 import build_gpt2_peer, gpt2_config
 from hanformer import models, runtime
 from hanformer.config import ModelConfig
@@ -150,8 +152,9 @@ def cases(chosen: argparse.Namespace) -> Iterator[Case]:
             model = model_of(name, chosen.layers, PRECISIONS[word])
             peer, fast = peer_of(model), prepacked(model)
             limit = stream_limit(model, chosen.new_tokens)
+            third = build_ctranslate2_peer(peer) if (name, word) == ("gpt2 small", "fp32") else None
             for shape in shapes:
-                yield case(f"{name}, {word}", shape, model, fast, peer, limit, chosen.new_tokens)
+                yield case(f"{name}, {word}", shape, model, fast, peer, third, limit, chosen.new_tokens)
 
 
 def case(
@@ -160,6 +163,7 @@ def case(
     model: Transformer,
     fast: Transformer,
     peer: nn.Module,
+    third: Generate | None,
     limit: Callable[[], object],
     new_tokens: int,
 ) -> Case:
@@ -175,9 +179,16 @@ def case(
         Side("transformers", second),
         Side("stream limit", limit),
     ]
-    return Case(
-        f"{name}, {shape.name}", "step", new_tokens, False, sides, partial(check, first, second, exact)
-    )
+    confirm = partial(check, first, second, exact)
+    if third is not None:
+        other = partial(third, prompts, shape.beams, new_tokens)
+        sides.append(Side("ctranslate2", other))
+        confirm = partial(_check_both, confirm, partial(check, first, other, False))
+    return Case(f"{name}, {shape.name}", "step", new_tokens, False, sides, confirm)
+
+
+def _check_both(first: Callable[[], str], second: Callable[[], str]) -> str:
+    return f"transformers: {first()}; ctranslate2: {second()}"
 
 
 def main(arguments: Sequence[str]) -> int:
