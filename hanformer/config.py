@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ NORMS = ("layer", "rms", "rms_plain")
 EMBEDDING_NORMS = ("before_dropout", "after_dropout", "none")
 BIASES = ("all", "query_key_value", "none")
 FEEDFORWARDS = ("plain", "gated")
-LM_HEADS = ("transform", "tied", "mapped", "untied")
+LM_HEADS = ("transform", "transform_untied", "tied", "mapped", "untied")
 CONVENTIONS = ("standard", "bert4keras")
 
 #: Foreign key -> our key. Google, Hugging Face and bert4keras words stand here side by side.
@@ -96,6 +97,11 @@ _LEAST_OPTIONAL = {
     "condition_size": 1,
     "condition_hidden_size": 1,
 }
+#: Fields that computing divides by, or takes powers or roots of.
+_POSITIVE = ("norm_epsilon", "embedding_norm_epsilon", "rotary_base", "initial_deviation")
+
+#: How early releases of Llama write that nothing stands for padding.
+_NO_PADDING = -1
 
 #: What the same words mean elsewhere.
 ACTIVATION_ALIASES = {
@@ -128,8 +134,9 @@ class ModelConfig:
     (act(xU) ⊙ xV). `attention` is the mechanism: a record of `hanformer.mechanisms`, or its name.
     `scale_attention` divides logits by the root of the key size; `residual_attention` adds the logits of the layer
     below (RealFormer). `condition_size` makes every norm conditional (kexue.fm/archives/7124).
-    `lm_head`: transform (BERT's), tied (the token table), mapped (a bias-free map to the embedding's width, then
-    the table), untied (its own table); `scale_lm` divides hidden states by √`hidden_size` first.
+    `lm_head`: transform (BERT's), transform_untied (the same over a table of its own), tied (the token table), mapped
+    (a bias-free map to the embedding's width, then the table), untied (its own table); `scale_lm` divides hidden
+    states by √`hidden_size` first.
     `activation` is exact: gelu is the erf form, gelu_tanh and gelu_sigmoid its approximations.
     `convention` chooses between what publishers and what bert4keras compute where the two differ (T5).
     `dropout` and `attention_dropout` are rates; `initial_deviation` is the standard deviation of the truncated
@@ -186,6 +193,7 @@ class ModelConfig:
             object.__setattr__(self, "attention", _mechanism(self.attention))
         self._check_sizes()
         self._check_words()
+        self._check_numbers()
 
     def _check_sizes(self) -> None:
         for name, least in {**_LEAST, **_LEAST_OPTIONAL}.items():
@@ -206,18 +214,36 @@ class ModelConfig:
                 f"config: attention_heads {self.attention_heads} must be a multiple of "
                 f"key_value_heads {self.key_value_heads}"
             )
-        alpha = self.hierarchical_positions
-        if alpha is not None and (not 0 < alpha < 1 or alpha == 0.5):
-            raise UserError(
-                f"config: hierarchical_positions lies between 0 and 1 and is not 0.5 (places (i, j) and (j, i) "
-                f"would be one), got {alpha!r}"
-            )
-        if not self.initial_deviation > 0:
-            raise UserError(f"config: initial_deviation must be above 0, got {self.initial_deviation!r}")
+
+    def _check_numbers(self) -> None:
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            implied = value is None and name == "embedding_norm_epsilon"
+            if not implied and not (_is_number(value) and 0 < value < math.inf):
+                raise UserError(f"config: {name} must be a number above 0, got {value!r}")
         for name in ("dropout", "attention_dropout"):
             rate = getattr(self, name)
             if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
                 raise UserError(f"config: {name} is a rate from 0 up to 1, got {rate!r}")
+        if self.pad_id is not None and not (_is_id(self.pad_id) and self.pad_id < self.vocab_size):
+            raise UserError(
+                f"config: pad_id must be an id of the vocabulary, 0 to {self.vocab_size - 1}, or null for none, "
+                f"got {self.pad_id!r}"
+            )
+        if self.hierarchical_positions is not None:
+            self._check_hierarchical_positions(self.hierarchical_positions)
+
+    def _check_hierarchical_positions(self, alpha: float) -> None:
+        if not _is_number(alpha) or not 0 < alpha < 1 or alpha == 0.5:
+            raise UserError(
+                f"config: hierarchical_positions lies between 0 and 1 and is not 0.5 (places (i, j) and (j, i) "
+                f"would be one), got {alpha!r}"
+            )
+        if self.position != "learned":
+            raise UserError(
+                f"config: hierarchical_positions extend a table of learned positions; position is {self.position}, "
+                "which needs no table: leave them out"
+            )
 
     def _check_words(self) -> None:
         for name, words in (
@@ -282,7 +308,7 @@ class ModelConfig:
         """
         known = {entry.name for entry in fields(cls)}
         own: dict[str, Any] = {}
-        extra: dict[str, Any] = dict(values.get("extra") or {})
+        extra = dict(_record("extra", values.get("extra")))
         for key, value in _in_our_words(values).items():
             name = ALIASES.get(key, key)
             if name == "extra":
@@ -293,6 +319,8 @@ class ModelConfig:
                 extra[key] = value
         if isinstance(word := own.get("activation"), str):
             own["activation"] = ACTIVATION_ALIASES.get(word, word)
+        if own.get("pad_id") == _NO_PADDING:
+            own["pad_id"] = None
         return {**own, "extra": extra}
 
     @classmethod
@@ -347,8 +375,43 @@ def _in_our_words(values: Mapping[str, Any]) -> dict[str, Any]:
         changed.update(hidden_act=pair[0], feedforward="gated")
     alpha = changed.pop("hierarchical_position", None)
     if alpha:
-        changed["hierarchical_positions"] = 0.4 if alpha is True else float(alpha)
-    rope = changed.get("rope_parameters") or changed.get("rope_scaling") or {}
-    if isinstance(rope, Mapping) and "rope_theta" in rope:
+        changed["hierarchical_positions"] = 0.4 if alpha is True else alpha
+    if "rope_theta" in (rope := rotary_record(changed)):
         changed.setdefault("rope_theta", rope["rope_theta"])
     return changed
+
+
+def rotary_record(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What transformers writes of rotary positions in a record of their own; empty where it writes none.
+
+    transformers 配置中关于旋转位置的记录。
+
+    Raises UserError where it is no record.
+    """
+    key = "rope_parameters" if values.get("rope_parameters") else "rope_scaling"
+    return _record(key, values.get(key))
+
+
+def whole_number(values: Mapping[str, Any], *keys: str, default: int) -> int:
+    """The first of these keys that a JSON object has, for those who compute with it; raises UserError for no number.
+
+    取配置中的整数，供计算使用。
+    """
+    found = next(((key, values[key]) for key in keys if key in values), (keys[0], default))
+    if not _is_id(found[1]):
+        raise UserError(f"config: {found[0]} must be a whole number of at least 0, got {found[1]!r}")
+    return int(found[1])
+
+
+def _record(key: str, value: Any) -> Mapping[str, Any]:
+    if value and not isinstance(value, Mapping):
+        raise UserError(f"config: {key} must be a JSON object of names and values, got {value!r}")
+    return value or {}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

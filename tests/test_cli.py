@@ -46,6 +46,9 @@ def test_solve_reads_arguments_and_standard_input(run: Path) -> None:
     by_input = hanformer("predict", str(run), "--threads", "1", given=f"\n{PROBLEM}\n{PROBLEM}\n".encode())
     assert by_input.stdout == by_argument.stdout * 2
     assert " = " in by_argument.stdout.decode()
+    cut = hanformer("predict", str(run), "--threads", "1", given=f"{PROBLEM}\n".encode() + b"\xff\n")
+    assert cut.returncode == 2 and cut.stdout == by_argument.stdout  # what came before is answered
+    assert "line 2 is not UTF-8" in cut.stderr.decode()
 
 
 @pytest.mark.parametrize(

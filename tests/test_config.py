@@ -134,6 +134,50 @@ def test_bad_rates(name: str, value: object) -> None:
         ModelConfig.from_dict({"vocab_size": 5, name: value})
 
 
+@pytest.mark.parametrize(
+    "name", ["norm_epsilon", "embedding_norm_epsilon", "rotary_base", "initial_deviation"]
+)
+@pytest.mark.parametrize("value", ["1e-12", None, 0, -1, True, [1.0], float("nan"), float("inf")])
+def test_bad_numbers(name: str, value: object) -> None:
+    if value is None and name == "embedding_norm_epsilon":
+        assert ModelConfig.from_dict({"vocab_size": 5, name: None}).embedding_norm_epsilon is None
+        return
+    with pytest.raises(UserError, match=f"config: {name} must be a number above 0, got"):
+        ModelConfig.from_dict({"vocab_size": 5, name: value})
+
+
+@pytest.mark.parametrize("value", ["x", 5, -2, 1.0, True, [0]])
+def test_bad_padding(value: object) -> None:
+    with pytest.raises(UserError, match="pad_id must be an id of the vocabulary, 0 to 4, or null"):
+        ModelConfig.from_dict({"vocab_size": 5, "pad_token_id": value})
+
+
+def test_padding_of_early_llamas() -> None:
+    """They write -1 where nothing stands for padding."""
+    assert ModelConfig.from_dict({"vocab_size": 5, "pad_token_id": -1}).pad_id is None
+
+
+@pytest.mark.parametrize("key", ["rope_parameters", "rope_scaling", "extra"])
+@pytest.mark.parametrize("value", ["x", [1], 3])
+def test_bad_records(key: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"config: {key} must be a JSON object"):
+        ModelConfig.from_dict({"vocab_size": 5, key: value})
+
+
+def test_rotary_bases() -> None:
+    assert ModelConfig.from_dict({"vocab_size": 5, "rope_theta": 1000000}).rotary_base == 1e6
+    inside = {"vocab_size": 5, "rope_parameters": {"rope_theta": "x"}}
+    with pytest.raises(UserError, match="rotary_base must be a number above 0, got 'x'"):
+        ModelConfig.from_dict(inside)
+
+
+@pytest.mark.parametrize("key", ["hierarchical_position", "hierarchical_positions"])
+@pytest.mark.parametrize("value", ["x", [0.4], 1, 0.5, float("nan")])
+def test_bad_hierarchical_positions(key: str, value: object) -> None:
+    with pytest.raises(UserError, match="hierarchical_positions lies between 0 and 1"):
+        ModelConfig.from_dict({"vocab_size": 5, key: value})
+
+
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(UserError, match=r"hidden_size 10 .* attention_heads 4"):
         ModelConfig(vocab_size=5, hidden_size=10, attention_heads=4)

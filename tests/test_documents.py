@@ -27,6 +27,7 @@ DOCUMENTS = [
     "docs/attention.md",
     "docs/lab.md",
     "docs/experiments.md",
+    "docs/tokenizers.md",
 ]
 PATH = re.compile(r"[\w.]*[\w/]*(/|\.(py|md))")
 NAME = re.compile(r"(\w+\.)*([A-Za-z_]\w+)(\(.*\))?( -> .*)?")

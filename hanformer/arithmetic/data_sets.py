@@ -9,7 +9,8 @@ from pathlib import Path
 
 from hanformer.arithmetic.cleaning import clean_all
 from hanformer.arithmetic.generated import generate
-from hanformer.arithmetic.records import Problem, read_problems, read_split
+from hanformer.arithmetic.records import Problem, read_problems
+from hanformer.arithmetic.splits import read_split
 from hanformer.errors import UserError
 
 GENERATED = "generated"
@@ -22,7 +23,8 @@ class DataSet:
 
     训练、验证与测试题（原始写法，已剔除错误行）。
 
-    `tests` maps a name to its problems; `source` says where they came from; `dropped` counts refused rows.
+    `tests` maps a name to its problems; `source` says where they came from; `dropped` counts refused rows, `copies` the
+    near copies of test problems that other data sets brought.
     """
 
     source: str
@@ -30,6 +32,7 @@ class DataSet:
     valid: Sequence[Problem]
     tests: Mapping[str, Sequence[Problem]] = field(default_factory=dict)
     dropped: int = 0
+    copies: int = 0
 
 
 def open_data(source: str, *, seed: int = 0, count: int = 20000, valid: int = 500) -> DataSet:
@@ -50,17 +53,23 @@ def open_data(source: str, *, seed: int = 0, count: int = 20000, valid: int = 50
         )
     split = read_split(path)
     cleaned = clean_all(split.train)
+    if not cleaned.originals:
+        raise UserError(
+            f"{path}: holds no problem to train on; files of a folder whose names hold test, valid or dev are held "
+            "out: name such a file itself to train on it"
+        )
     tests = {"test": split.test} if split.test else {}
     if split.valid:
-        return DataSet(str(path), cleaned.originals, split.valid[:valid], tests, len(cleaned.dropped))
+        chosen = sorted(clean_all(split.valid).originals, key=_place)[:valid]
+        return DataSet(str(path), cleaned.originals, chosen, tests, len(cleaned.dropped), split.copies)
     held = sorted(cleaned.originals, key=_place)[:valid]
     if len(held) == len(cleaned.originals):
         raise UserError(
             f"{path}: {len(held)} usable problems are too few to hold out {valid}; hold out fewer (--set valid=N)"
         )
-    hidden = {problem.id for problem in held}
-    train = [problem for problem in cleaned.originals if problem.id not in hidden]
-    return DataSet(str(path), train, held, tests, len(cleaned.dropped))
+    hidden = set(map(id, held))
+    train = [problem for problem in cleaned.originals if id(problem) not in hidden]
+    return DataSet(str(path), train, held, tests, len(cleaned.dropped), split.copies)
 
 
 def generated_data(*, count: int, seed: int, valid: int) -> DataSet:

@@ -15,11 +15,13 @@ from hanformer.errors import UserError
 from hanformer.records import assign
 from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions, named_ends
-from hanformer.train.runs import read_description
+from hanformer.train.runs import BEST, read_description
 from hanformer.train.sizes import Sizes
 
+#: Where a run with a pointer keeps it, beside its model.
+POINTER_FILE = "pointer.safetensors"
 #: What a run did before these choices were in its recipe.
-_BEFORE = {"pointer": False, "r_drop": 0.0, "limit": 0}
+_BEFORE = {"r_drop": 0.0, "limit": 0}
 _SIZES_BEFORE = {"attention": {"name": "softmax"}}
 
 
@@ -110,7 +112,9 @@ def description_of(folder: Path) -> dict[str, Any]:
     Raises UserError where it is missing, broken or of another version.
     """
     values = read_description(folder)
-    recipe = {**_BEFORE, **values["recipe"]}
+    # A run with a pointer has its weights; that they are there says more than a line that is missing.
+    pointer = (folder / BEST / POINTER_FILE).exists()
+    recipe = {**_BEFORE, "pointer": pointer, **values["recipe"]}
     if isinstance(sizes := recipe.get("sizes"), dict):
         recipe["sizes"] = {**_SIZES_BEFORE, **sizes}
     return {**values, "recipe": recipe}

@@ -7,7 +7,7 @@ Source: Math23K (Wang et al. 2017, Deep Neural Solver), Ape210k (arXiv 2009.1150
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,7 @@ _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "answer": ("ans", "answer"),
     "kind": ("kind",),
 }
-_SUFFIXES: Final = (".json", ".jsonl", ".zip", ".gz")
+SUFFIXES: Final = (".json", ".jsonl", ".zip", ".gz")
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,6 @@ class Problem:
     kind: str = ""
 
 
-@dataclass(frozen=True)
-class Split:
-    """Problems to learn from and problems held out. 训练题与留出题。"""
-
-    train: list[Problem]
-    test: list[Problem]
-    valid: list[Problem] = field(default_factory=list)
-
-
 def read_problems(path: str | Path) -> list[Problem]:
     """Read one file of problems: plain, gz or zip; JSON lines, a JSON list or concatenated JSON objects.
 
@@ -55,42 +46,6 @@ def read_problems(path: str | Path) -> list[Problem]:
     if not problems:
         raise UserError(f"{path}: expected JSON records of problems, found none")
     return problems
-
-
-def read_split(path: str | Path) -> Split:
-    """Read a file, or a folder with its files told apart by name: ``*test*``, ``*valid*``, ``*dev*``, train.
-
-    读取文件或文件夹；名字含 test、valid、dev 的文件为留出集。
-
-    A problem whose id stands in a held-out file is kept out of train (Math23K publishes all problems in one
-    file, and the test problems once more). A single file is all train.
-    Raises: UserError, as `read_problems`.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        return Split(train=read_problems(path), test=[])
-    parts: dict[str, list[Problem]] = {"train": [], "valid": [], "test": []}
-    for file in _files(path):
-        parts[_part(file.name.lower())] += read_problems(file)
-    test = parts["test"]
-    test_ids = {problem.id for problem in test}
-    valid = [problem for problem in parts["valid"] if problem.id not in test_ids]
-    held_out = test_ids | {problem.id for problem in valid}
-    train = [problem for problem in parts["train"] if problem.id not in held_out]
-    return Split(train, test, valid)
-
-
-def _files(folder: Path) -> list[Path]:
-    files = [file for file in sorted(folder.iterdir()) if file.name.lower().endswith(_SUFFIXES)]
-    if not files:
-        raise UserError(f"{folder}: expected files ending in {', '.join(_SUFFIXES)}, found none")
-    return files
-
-
-def _part(name: str) -> str:
-    if "test" in name:
-        return "test"
-    return "valid" if "valid" in name or "dev" in name else "train"
 
 
 def _problem(where: str, values: dict[str, object]) -> Problem:

@@ -34,6 +34,7 @@ from hanformer.weights.atomic import write_bytes
 OPERATORS = ("+", "-", "*", "/", "**")
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WRITINGS = ("given", "chains", "value")
+ORDERS = ("prefix", "infix")
 #: What follows a slot token, so that the kind of number is seen where its value is not.
 MARKERS = {"decimal": "[decimal]", "fraction": "[fraction]", "mixed": "[fraction]", "percent": "[percent]"}
 
@@ -57,6 +58,15 @@ class SlotOptions:
     chinese_numerals: bool = False
     constants: tuple[Fraction, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name, value, words in (("order", self.order, ORDERS), ("writing", self.writing, WRITINGS)):
+            if value not in words:
+                raise UserError(f"slots.{name}: expected one of {', '.join(words)}, got {value!r}")
+        if self.slots < 1 or self.pieces < 1:
+            raise UserError(
+                f"slots: expected at least one slot and one piece, got slots={self.slots} and pieces={self.pieces}"
+            )
+
 
 class SlotLayout:
     """[CLS] text with slots [SEP] → expression over slots and constants [SEP].
@@ -70,8 +80,6 @@ class SlotLayout:
     name = "slots"
 
     def __init__(self, pieces: PieceTokenizer, options: SlotOptions) -> None:
-        if options.writing not in WRITINGS:
-            raise UserError(f"writing: expected one of {', '.join(WRITINGS)}, got {options.writing!r}")
         self.pieces, self.options = pieces, options
         constants = [literal(value) for value in options.constants]
         slots = [f"[N{index}]" for index in range(options.slots)]
@@ -191,7 +199,7 @@ class SlotLayout:
         try:
             constants = tuple(Fraction(value) for value in values["constants"])
             options = SlotOptions(**{**values, "constants": constants})
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise UserError(f"{folder / LAYOUT_FILE}: not a slot layout of this version ({error})") from None
         return cls(PieceTokenizer.load(folder), options)
 

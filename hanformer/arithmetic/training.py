@@ -33,6 +33,7 @@ from hanformer.train.running import Prepared, train_run
 from hanformer.train.runs import RUN_FILE, open_run, read_description, remove_run, run_of
 from hanformer.train.sequence import predict_targets, target_logits
 from hanformer.train.tricks.r_drop import r_drop
+from hanformer.weights.hub import local_place
 
 TASK = "arithmetic"
 
@@ -110,7 +111,7 @@ def make_model(
     新建 UniLM 模型（按配方带指针），或将预训练模型用作 UniLM。
     """
     if start_from is not None:
-        return load(start_from, application="unilm", heads=("lm",))
+        return load(start_from, application="unilm", heads=("lm",), dtype=torch.float32)
     config = recipe.sizes.config(layout.vocabulary_size, "unilm", max_positions=1536)
     model = build(config, heads=("lm",))
     return add_pointer(model, layout) if recipe.pointer and isinstance(layout, SlotLayout) else model
@@ -133,7 +134,7 @@ def train(
     The folder then holds run.toml, history.jsonl, best/ (a model folder) and last/ (the state to resume from).
     Raises UserError for unusable data, a folder that already holds a run, and whatever cannot be written.
     """
-    origin = None if start_from is None else Path(start_from)
+    origin = None if start_from is None else local_place(start_from)
     if recipe.limit:
         data = replace(data, train=data.train[: recipe.limit])
 

@@ -44,4 +44,4 @@ def demo(
     write_report(
         page, Report(title="Chinese word problems", run=out, history=history, evaluations=evaluations)
     )
-    typer.echo(f'report: {page}\nnext: hanformer solve {out} "题目"')
+    typer.echo(f'report: {page}\nnext: source .venv/bin/activate, then hanformer solve {out} "题目"')

@@ -28,6 +28,12 @@ def evaluate(
             help="Judge so many rows, spread evenly: tasks that write texts take long. 只评测均匀抽取的若干行。"
         ),
     ] = None,
+    length: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens of a row, other than in training (pretrained models). 评测时每行的词元数（预训练模型）。"
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write every example with its result as JSON lines. 逐例结果。")
     ] = None,
@@ -52,7 +58,8 @@ def evaluate(
     if out is not None and not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}; make it first, or choose another place")
     target = prepare_machine(device, threads)
-    service = open_service(run, ServingOptions(beams, str(target), precision, tuple(beside or ()), rows))
+    options = ServingOptions(beams, str(target), precision, tuple(beside or ()), rows, length)
+    service = open_service(run, options)
     found = service.evaluate(data, without)
     typer.echo(json.dumps(dict(found.figures)) if figures else found.text)
     if out is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -56,9 +55,23 @@ def predict(
 
 
 def _chunks(problems: Iterator[str]) -> Iterator[list[str]]:
-    """Some problems at a time, so that answers appear while more are read; one at a time at a terminal."""
+    """Some problems at a time, so that answers appear while more are read; one at a time at a terminal. What came
+    before a line that cannot be read is answered before the error."""
+    from hanformer.errors import UserError
+
     size = 1 if sys.stdin.isatty() else 64
-    while chunk := list(islice(problems, size)):
+    chunk: list[str] = []
+    try:
+        for problem in problems:
+            chunk.append(problem)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    except UserError:
+        if chunk:
+            yield chunk
+        raise
+    if chunk:
         yield chunk
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,8 +25,10 @@ class Arithmetic(Training):
     recipe: Annotated[str, train_option(help="A preset: default or demo. 预设配方。")] = "default"
     assignments: Assignments = None
     start_from: Annotated[
-        Path | None,
-        train_option(help="A pretrained model folder to fine-tune (raw layout). 要微调的预训练模型文件夹。"),
+        str | None,
+        train_option(
+            help="A pretrained model to fine-tune (raw layout): a folder, a hub id or tiny. 要微调的预训练模型。"
+        ),
     ] = None
     resume: Resume = False
     device: Device = "auto"
@@ -46,6 +47,7 @@ class Arithmetic(Training):
         typer.echo(
             f"{len(problems.train)} problems to train on, {len(problems.valid)} to choose by, "
             f"{problems.dropped} dropped by cleaning"
+            + (f", {problems.copies} near copies of test problems left out" if problems.copies else "")
         )
         history = self.train(partial(train, start_from=self.start_from), recipe, problems, device)
         self.ended(f"accuracy {best(history, 'accuracy'):.1%}")

@@ -164,6 +164,10 @@ def _decoded(name: str, chunks: Iterator[bytes]) -> Iterator[str]:
     except UnicodeDecodeError as error:
         # What the decoder was given ends where its input ended, and may begin in an earlier chunk.
         place = read - len(error.object) + error.start + 1
+        if error.reason == "unexpected end of data":
+            raise UserError(
+                f"{name}: ends at byte {read} within a character; the file is truncated: get it again"
+            ) from None
         raise UserError(f"{name}: byte {place} is not UTF-8 text; convert the file to UTF-8") from None
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hanformer.config import ModelConfig
+from hanformer.config import ALIASES, ModelConfig
 from hanformer.errors import UserError
-from hanformer.models.families import Family, family_of, recognise
+from hanformer.models.families import Family, family_of, foreign_type, recognise, resembles
 from hanformer.models.names import NameMap, entry
 from hanformer.weights.hub import local_place
 from hanformer.weights.source import Source, open_described, open_source
@@ -43,24 +43,52 @@ class Checkpoint:
 
     def config(self, changes: Mapping[str, Any]) -> ModelConfig:
         """The config that the JSON, the family's defaults and the changes make together."""
+        try:
+            found = self._written(changes.get("convention", self.raw.get("convention", "standard")))
+        except UserError as error:
+            raise UserError(self._named(str(error))) from None
+        return found.changed(changes)
+
+    def _written(self, convention: Any) -> ModelConfig:
+        """The config without changes, apart from what a convention makes of the JSON's words."""
         if self.dialect == "own":
-            return ModelConfig.from_dict(own_values(self.raw)).changed(changes)
+            return ModelConfig.from_dict(own_values(self.raw))
         family = self.known_family()
         said = ModelConfig.words(self.raw)
-        asked = {**self.raw, "convention": changes.get("convention", "standard")}
+        asked = {**self.raw, "convention": convention}
         follows = {**family.reads(asked, self.dialect, self.source), **family.fixed}
-        own = {"application": family.application, "family": family.name}
-        return ModelConfig.from_dict({**family.defaults, **said, **own, **follows}).changed(changes)
+        own = {"application": self.raw.get("application", family.application), "family": family.name}
+        return ModelConfig.from_dict({**family.defaults, **said, **own, **follows})
+
+    def _named(self, complaint: str) -> str:
+        """What is wrong with the JSON, with the path, and with the JSON's own word for the field."""
+        if not complaint.startswith("config: "):
+            return complaint
+        field = complaint.split()[1]
+        words = [key for key in self.raw if ALIASES.get(key) == field]
+        also = f" ({field} is what its JSON calls {' or '.join(words)})" if words else ""
+        return f"{self.origin}: {complaint}{also}"
 
     def known_family(self) -> Family:
         """The family; raises UserError where it must be named."""
         if self.family is None:
+            self._refuse_foreign_type()
             some = ", ".join(sorted(self.names)[:3])
             raise UserError(
                 f"{self.origin}: the family of this model is not to be told from its config and names ({some}, ...): "
                 'name it (family="nezha", --family nezha, ...); `hanformer inspect` shows what is in it'
             )
         return self.family
+
+    def _refuse_foreign_type(self) -> None:
+        """Names are no proof: others compute otherwise with the same."""
+        word, near = foreign_type(self.raw), resembles(self.names, self.raw)
+        if word is not None and near is not None:
+            raise UserError(
+                f"{self.origin}: its config says model_type {word!r}, which no family here is known to compute like; "
+                f"its names are those of {near.name}: if it is compatible, name the family "
+                f'(family="{near.name}", --family {near.name})'
+            )
 
     def name_map(self, config: ModelConfig, parameters: Sequence[str]) -> NameMap:
         """The names of this checkpoint for a model of that config."""

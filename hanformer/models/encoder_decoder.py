@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
+from hanformer.models.belonging import check_batch
 from hanformer.models.laid_out import LaidOut
 from hanformer.models.output import Output
 from hanformer.models.stack import Stack, prompt_tensors
@@ -102,6 +103,8 @@ class EncoderDecoder(LaidOut):
         In the decoder, padding stands on the right and the first token of every row is real, whatever its id:
         T5's decoder starts with the padding id. `decoder_attention_mask` says otherwise where needed.
         """
+        check_batch("input_ids", input_ids)
+        check_batch("decoder_input_ids", decoder_input_ids)
         if decoder_input_ids.shape[:1] != input_ids.shape[:1]:
             raise UserError(
                 f"decoder_input_ids: expected {input_ids.shape[0]} rows, as input_ids has, "

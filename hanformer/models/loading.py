@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,15 +14,17 @@ from torch import Tensor, nn
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.mechanisms import Mechanism
+from hanformer.models.belonging import check_dtype, device_named
 from hanformer.models.checkpoint import Checkpoint, open_checkpoint
 from hanformer.models.encoder_decoder import EncoderDecoder
+from hanformer.models.families import foreign_type
 from hanformer.models.laid_out import lay_out
 from hanformer.models.names import Entry, NameMap
 from hanformer.models.reading import Fit, read_parameters
 from hanformer.models.recurrent_store import is_recurrent, load_recurrent
 from hanformer.models.report import LoadReport
 from hanformer.models.resizing import SIZES, as_stored, resizer
-from hanformer.models.skeletons import WithoutWeights, place
+from hanformer.models.skeletons import place, to_be_filled
 from hanformer.models.token_rows import Compound, TokenRows, listed
 from hanformer.models.transformer import Transformer, head_names
 from hanformer.nn.attention.softmax import SoftmaxAttention
@@ -32,6 +35,8 @@ Model = Transformer | EncoderDecoder
 HEAD_PARAMETERS = {"lm": "lm_head.", "pool": "pooler.", "nsp": "nsp_head.", "discriminator": "discriminator."}
 #: Changes of the config that leave every parameter in its place.
 _ASKED = {"application", "share_layers", "convention"}
+#: Layers are numbered in published names.
+_IN_A_LAYER = re.compile(r"\d[./]")
 
 
 def build(config: ModelConfig, heads: Sequence[str] = ("lm",)) -> Transformer:
@@ -82,10 +87,13 @@ def load(
     Built on the meta device: nothing is initialised that the file then overwrites; tensors are mapped from the file
     where its format allows, copy on write. Returns a `Transformer`, an `EncoderDecoder` for the T5 kinds, or the
     `RecurrentLm` of a run of that task, which takes none of these choices but the device.
-    Raises UserError for a missing, broken or foreign file, and where weights and config disagree.
+    Raises UserError for a missing, broken or foreign file, where weights and config disagree, and for a dtype or a
+    device that is none.
     """
+    check_dtype(dtype)
+    target = device_named(device)
     if is_recurrent(path):
-        return load_recurrent(path, device=device)
+        return load_recurrent(path, device=target)
     checkpoint = open_checkpoint(path, family=family, config=config, checksums=checksums)
     asked = {
         "application": application,
@@ -102,8 +110,8 @@ def load(
         warnings.warn(report.text(), stacklevel=2)
     # Embedded models are stored in half precision to be small, not to be computed with.
     wide = torch.float32 if dtype is None and is_embedded(path) else dtype
-    if wide is not None or torch.device(device).type != "cpu":
-        model.to(device=torch.device(device), dtype=wide)
+    if wide is not None or target.type != "cpu":
+        model.to(device=target, dtype=wide)
         lay_out(model)  # all of it was copied: the copy may lie as optimizers like it
     return model.eval()
 
@@ -127,7 +135,8 @@ def assemble(
     asked = _applicable(checkpoint, changes)
     config, rows = checkpoint.config(asked), rows or TokenRows()
     rows.check(config.vocab_size)
-    config = config.changed({"vocab_size": rows.count(config.vocab_size)})
+    pad = asked["pad_id"] if "pad_id" in asked else rows.place_of(config.pad_id)
+    config = config.changed({"vocab_size": rows.count(config.vocab_size), "pad_id": pad})
     model = skeleton(config, _heads(checkpoint, config, heads))
     expected = model.state_dict()
     stored = config if fitting is None else _as_published(checkpoint, asked)
@@ -155,12 +164,19 @@ def _refuse_misfits(checkpoint: Checkpoint, report: LoadReport) -> None:
 
 def _refuse_losses(checkpoint: Checkpoint, report: LoadReport, changes: Mapping[str, Any]) -> None:
     """What belongs to the published model must not be left out silently, unless its config was changed."""
-    if report.dropped and changes.keys() <= _ASKED and checkpoint.family is not None:
+    lost = (*report.dropped, *_foreign_parts(checkpoint, report))
+    if lost and changes.keys() <= _ASKED and checkpoint.family is not None:
         raise UserError(
-            f"{checkpoint.origin}: {checkpoint.family.name} has no place for {', '.join(report.dropped[:4])}, which "
+            f"{checkpoint.origin}: {checkpoint.family.name} has no place for {', '.join(lost[:4])}, which "
             "the file holds: is this a model of another family? Name that (family=, --family), "
             "or leave it out with strict=False"
         )
+
+
+def _foreign_parts(checkpoint: Checkpoint, report: LoadReport) -> tuple[str, ...]:
+    """Unexpected tensors inside a layer, where the config says another model type than any of the family."""
+    foreign = checkpoint.dialect != "own" and foreign_type(checkpoint.raw) is not None
+    return tuple(name for name in report.unexpected if foreign and _IN_A_LAYER.search(name))
 
 
 def _applicable(checkpoint: Checkpoint, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,7 +243,7 @@ def _allowed(checkpoint: Checkpoint, heads: tuple[str, ...]) -> tuple[str, ...]:
 
 def skeleton(config: ModelConfig, heads: Sequence[str]) -> Model:
     """The model without weights, on the meta device. meta 设备上的空模型。"""
-    with torch.device("meta"), WithoutWeights():
+    with to_be_filled():
         return Transformer(config, heads) if config.decoder_layers is None else EncoderDecoder(config, heads)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from hanformer.errors import UserError
 from hanformer.models.agreement import differences
 from hanformer.models.checkpoint import CONFIG_FILE, OWN_FORMAT
-from hanformer.models.families import Family, family_of
+from hanformer.models.families import Family, family_of, recognise
 from hanformer.models.families.bert import common_export
 from hanformer.models.loading import Model
 from hanformer.weights.atomic import write_bytes, writing_together
@@ -25,7 +25,8 @@ WEIGHTS_FILE = "model.safetensors"
 STOP_WEIGHTS_FILE, STOP_FILE = "stop.safetensors", "stop.json"
 #: The version of our own format.
 OWN_VERSION = 1
-#: What Google's config has no word for, by the words that bert4keras takes (or, for T5, always means).
+#: What Google's config has no word for, by the words that bert4keras takes (or, for T5, always means); it asks for the
+#: application where it builds a model, and passes the word over.
 _MORE_WORDS = {
     "attention_head_size": "attention_head_size",
     "attention_key_size": "attention_key_size",
@@ -35,6 +36,7 @@ _MORE_WORDS = {
     "decoder_layers": "decoder_layers",
     "relative_buckets": "relative_buckets",
     "relative_distance": "relative_distance",
+    "application": "application",
 }
 FORMATS = ("safetensors", "transformers", "tensorflow")
 
@@ -115,10 +117,11 @@ def _save_for_tensorflow(model: Model, folder: Path) -> None:
         raise UserError(f"{family.name}: there is no TensorFlow form of it; save as safetensors")
     tensors = _ready(family.names("tensorflow", model.config, frozenset()).save(model.state_dict()))
     values = google_config(model)
-    asked = {"application": model.config.application, "convention": model.config.convention}
-    lost = differences(model.config, values, tensors, family, "tensorflow", asked)
+    lost = differences(model.config, values, tensors, family, "tensorflow", {})
     values.update({word: lost.pop(name)[0] for name, word in _MORE_WORDS.items() if name in lost})
     _refuse("tensorflow", family, lost)
+    if recognise(frozenset(tensors), values) is not family:
+        values["model_type"] = family.name
     folder.mkdir(parents=True, exist_ok=True)
     write_bundle(folder / "model.ckpt", tensors)
     write_bytes(folder / "bert_config.json", _json(values))
@@ -133,6 +136,8 @@ def google_config(model: Model) -> dict[str, Any]:
         values["embedding_size"] = config.embedding_size
     if config.feedforward == "gated":
         values["hidden_act"] = [config.activation, "linear"]
+    if config.convention != "standard":  # what other words mean depends on it
+        values["convention"] = config.convention
     values.pop("is_decoder")
     return values
 

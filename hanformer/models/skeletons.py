@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import copy
 from typing import Any, TypeVar
 
@@ -14,14 +16,26 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+#: Whether models are being built to be filled: only then may their blocks share tensors for the while.
+_TO_BE_FILLED: ContextVar[bool] = ContextVar("to_be_filled", default=False)
 
 
-class WithoutWeights(TorchFunctionMode):
-    """Inside, on the meta device, modules are built without initial weights: torch draws there through its compiler,
-    which takes a second to import.
+@contextmanager
+def to_be_filled() -> Iterator[None]:
+    """Inside, models are built on the meta device, without weights, for `place` to fill them.
 
-    在此上下文中建立模块时不初始化权重。
+    在此上下文中建立空模型，随后由 place 放入权重。
     """
+    token = _TO_BE_FILLED.set(True)
+    try:
+        with torch.device("meta"), _WithoutWeights():
+            yield
+    finally:
+        _TO_BE_FILLED.reset(token)
+
+
+class _WithoutWeights(TorchFunctionMode):
+    """Torch draws initial weights on the meta device through its compiler, which takes a second to import."""
 
     def __torch_function__(
         self,
@@ -52,11 +66,11 @@ def like(module: ModuleT) -> ModuleT:
 
 
 def repeated(build: Callable[[], ModuleT], count: int) -> list[ModuleT]:
-    """So many modules alike. On the meta device, where they have no weights, one is built and the rest follow it.
+    """So many modules alike. Where they are to be filled, one is built and the rest follow its structure.
 
-    建立若干相同的模块；在 meta 设备上只建一个，其余照其结构复制。
+    建立若干相同的模块；若随后会放入权重，则只建一个，其余照其结构复制。
     """
-    if count > 1 and torch.get_default_device().type == "meta":
+    if count > 1 and _TO_BE_FILLED.get():
         first = build()
         return [first, *(like(first) for _ in range(count - 1))]
     return [build() for _ in range(count)]

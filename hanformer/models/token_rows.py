@@ -41,6 +41,12 @@ class TokenRows:
         """The size of the new vocabulary."""
         return (published if self.keep is None else len(self.keep)) + len(self.compounds)
 
+    def place_of(self, token: int | None) -> int | None:
+        """The new id of an old one; None for None, and where its row is left out."""
+        if self.keep is None or token is None:
+            return token
+        return self.keep.index(token) if token in self.keep else None
+
     def check(self, published: int) -> None:
         """Raises UserError for ids that the vocabulary does not have."""
         kept = published if self.keep is None else len(self.keep)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
+from hanformer.models.belonging import check_batch
 from hanformer.models.laid_out import LaidOut
 from hanformer.models.output import Output
 from hanformer.models.stack import Stack, prompt_tensors
@@ -241,7 +242,10 @@ def real_tokens(input_ids: Tensor, attention_mask: Tensor | None, config: ModelC
     """Bool [B, L]: what is not padding, by the mask if there is one, else by the padding id.
 
     非填充位置。
+
+    Raises UserError for what is no batch of ids, and for a mask of another shape.
     """
+    check_batch("input_ids", input_ids)
     if attention_mask is not None:
         if attention_mask.shape != input_ids.shape:
             raise UserError(

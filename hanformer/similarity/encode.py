@@ -19,6 +19,7 @@ from torch.nn import functional
 from hanformer.config import ModelConfig
 from hanformer.data.batches import TokenBudgetBatches
 from hanformer.errors import UserError
+from hanformer.models.belonging import check_vocabulary
 from hanformer.models.encoder_decoder import EncoderDecoder
 from hanformer.models.loading import load
 from hanformer.models.transformer import Transformer
@@ -230,15 +231,6 @@ def complaints(blocks: Sequence[Block], count: int) -> list[str]:
     if empty:
         found.append(f"{empty:,} of {count:,} texts have no token; their vectors are zero")
     return found
-
-
-def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> None:
-    """Raises UserError where the tokenizer has ids that the model has not. 检查分词器与模型是否匹配。"""
-    known = len(tokenizer.vocabulary.tokens)
-    if known > config.vocab_size:
-        raise UserError(
-            f"the tokenizer has {known} tokens and the model {config.vocab_size}: they do not belong together"
-        )
 
 
 def normalised(vectors: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from hanformer.errors import UserError
+from hanformer.models.belonging import check_vocabulary
 from hanformer.models.transformer import Transformer
 from hanformer.nn.functional.packing import Layout
 from hanformer.text.protocols import Encoding, Tokenizer
@@ -32,13 +33,14 @@ def fill_mask(model: Transformer, tokenizer: Tokenizer, text: str, *, top: int =
 
         p = softmax(logits at the mask), in float32 at least
 
-    Raises UserError where the text has no mask, the vocabulary no mask token, or the model is no encoder with a
-    vocabulary head.
+    Raises UserError where the text has no mask, the vocabulary no mask token, the tokenizer more tokens than the
+    model, or the model is no encoder with a vocabulary head.
     """
     if not isinstance(model, Transformer) or model.config.application != "encoder":
         raise UserError('fill_mask needs a masked language model: load an encoder, with heads=("mlm",)')
     if top < 1:
         raise UserError(f"top: expected at least 1, got {top}")
+    check_vocabulary(model.config, tokenizer)
     encoding, places = _masked(tokenizer, text)
     layout = Layout.of([len(encoding)], torch.tensor(encoding.segments, device=model.device))
     ids = torch.tensor(encoding.ids, device=model.device)

@@ -19,10 +19,11 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class ServingOptions:
-    """How a run is used: width of the beam where the task decodes, device, precision, runs that vote with it, and how
-    many rows of the data are judged, spread evenly (none: all), where texts are written.
+    """How a run is used: width of the beam where the task decodes, device, precision, runs that vote with it, how many
+    rows of the data are judged, spread evenly (none: all), where texts are written, and the tokens of a row where a
+    pretrained model is judged (none: as in training).
 
-    使用选项：束宽（生成类任务）、设备、精度、一起投票的其他运行目录，以及评测的行数。
+    使用选项：束宽（生成类任务）、设备、精度、一起投票的其他运行目录、评测的行数，以及预训练评测时每行的词元数。
     """
 
     beams: int = 3
@@ -30,6 +31,7 @@ class ServingOptions:
     precision: str = "auto"
     beside: tuple[Path, ...] = ()
     rows: int | None = None
+    length: int | None = None
 
     def __post_init__(self) -> None:
         if self.rows is not None and self.rows < 1:
@@ -98,6 +100,10 @@ def open_service(run: str | Path, options: ServingOptions) -> Service:
     if options.rows and task not in WRITING:
         raise UserError(
             f"--rows shortens the judging of tasks that write texts ({', '.join(WRITING)}), not of {task}"
+        )
+    if options.length is not None and task != "pretrain":
+        raise UserError(
+            f"--length says how long the rows are that a pretrained model is judged by; {run} is of {task}"
         )
     module, _, name = SERVICES[task].partition(":")
     opener: Callable[[Path, ServingOptions], Service] = getattr(import_module(module), name)

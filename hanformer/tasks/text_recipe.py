@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from hanformer.errors import UserError
 from hanformer.mechanisms import Mechanism, Softmax
 from hanformer.models import Transformer, build, load
@@ -166,6 +168,7 @@ def make_transformer(
         changes=changes,
         attention=_other_attention(recipe),
         strict=False,
+        dtype=torch.float32,  # the weights that learn, whatever the file holds
     )
     if not isinstance(model, Transformer):
         raise UserError(f"{recipe.start_from}: expected a model of one stack, got an encoder and a decoder")

@@ -45,8 +45,11 @@ def encode_batch(
     按顺序编码一批文本或句对，结果与逐条编码相同。
 
     `workers` is the number of processes; by default more than this one are started only where they help.
-    Raises: UserError, as `encode`; for fewer than 1 worker; for a pair without special tokens.
+    Raises: UserError, as `encode`; for a single text instead of a list; for fewer than 1 worker; for a pair without
+    special tokens.
     """
+    if isinstance(texts, str):
+        raise UserError("encode_batch: expected a list of texts, got one text; write [text]")
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}, expected at least 1, or None to have it chosen")
     if not special_tokens and any(isinstance(text, tuple) for text in texts):

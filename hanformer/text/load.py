@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from hanformer.errors import UserError
-from hanformer.text import fast_files
+from hanformer.text import fast_files, wobert
+from hanformer.text.bert4keras_rules import is_chinese
 from hanformer.text.byte_level import MERGES_FILES, VOCABULARY_FILES, ByteLevelTokenizer
 from hanformer.text.cpm import CpmTokenizer
 from hanformer.text.llama import load_llama2c
@@ -17,7 +19,9 @@ from hanformer.text.pieces import PieceTokenizer
 from hanformer.text.protocols import Tokenizer
 from hanformer.text.sentencepiece_kinds import CPM
 from hanformer.text.sentencepiece_tokenizer import SentencePieceTokenizer
+from hanformer.text.vocabulary import Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
+from hanformer.text.wordpiece_files import settles_words
 from hanformer.weights.hub import SMALL_FILES, local_place
 
 ACCEPTED: Final = (
@@ -27,6 +31,9 @@ ACCEPTED: Final = (
 """What `load_tokenizer` reads. 可识别的文件。"""
 
 _SHOWN: Final = 8
+#: What a vocabulary of WordPiece may be said to be, and how many words make it WoBERT's.
+_WORDPIECES: Final = ("wordpiece", "wobert")
+_FEWEST_WORDS: Final = 1000
 #: Of a run, the folder of its best weights.
 _BEST: Final = "best"
 
@@ -37,7 +44,8 @@ def load_tokenizer(path: str | Path, kind: str | None = None) -> Tokenizer:
     打开文件夹（含运行目录）、hub 名称或文件中的分词器。
 
     `kind` names the family of a SentencePiece model (see `sentencepiece_kinds.KINDS`) where neither a config
-    beside it nor its pieces show it.
+    beside it nor its pieces show it. A WordPiece vocabulary with a thousand words of several ideographs is read as
+    WoBERT's, which needs a segmenter (extra `text`): `kind` "wobert" says so, and "wordpiece" that it is not.
     Raises: UserError that lists what was found and what is accepted.
     """
     path = local_place(path, SMALL_FILES)
@@ -53,7 +61,7 @@ def load_tokenizer(path: str | Path, kind: str | None = None) -> Tokenizer:
     if file.suffix == ".bin":
         return load_llama2c(file)
     if file.suffix == ".txt" and file.name not in MERGES_FILES:
-        return WordPieceTokenizer.load(file.parent if path.is_dir() else file)
+        return _wordpiece(file.parent if path.is_dir() else file, kind)
     _refuse_half(file)
     raise UserError(f"{file}: no tokenizer that is known; expected {ACCEPTED}")
 
@@ -93,6 +101,28 @@ def _refuse_half(file: Path) -> None:
                 f"{file}: one half of a byte-level BPE tokenizer, whose other half does not lie beside it; put "
                 f"{' or '.join(there)} into {file.parent}"
             )
+
+
+def _wordpiece(place: Path, kind: str | None) -> Tokenizer:
+    """WordPiece, or WoBERT's where the vocabulary is made of words."""
+    plain = WordPieceTokenizer.load(place)
+    if kind not in (None, *_WORDPIECES):
+        raise UserError(
+            f"{place}: kind is {' or '.join(_WORDPIECES)} for a vocabulary of WordPiece, got {kind!r}"
+        )
+    settled = settles_words(place) or not _has_words(plain.vocabulary)
+    if kind == "wordpiece" or (kind is None and settled):
+        return plain
+    try:
+        return wobert.load(place)
+    except UserError as error:
+        raise UserError(f'{place}: a vocabulary of words (WoBERT): {error}; or kind="wordpiece"') from None
+
+
+def _has_words(vocabulary: Vocabulary) -> bool:
+    """Whether ideographs stand together in it, as they do in no vocabulary of BERT."""
+    words = (token for token in vocabulary.tokens if len(token) > 1 and all(map(is_chinese, token)))
+    return sum(1 for _ in islice(words, _FEWEST_WORDS)) == _FEWEST_WORDS
 
 
 def _sentencepiece(file: Path, kind: str | None) -> Tokenizer:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 from hanformer.errors import UserError
 from hanformer.text.protocols import Encoding, Tokenizer
@@ -22,9 +23,7 @@ def windows(tokenizer: Tokenizer, text: str, maximum_length: int, stride: int) -
     Raises: UserError where `stride` is less than 1, or would leave tokens out.
     """
     whole = tokenizer.encode(text)
-    start = _count_empty(whole.offsets)
-    end = len(whole) - _count_empty(whole.offsets[start:][::-1])
-    return list(_slide(whole, start, end, maximum_length, stride))
+    return list(_slide(whole, *_place(whole, tokenizer.encode("")), maximum_length, stride))
 
 
 def pair_windows(
@@ -35,13 +34,7 @@ def pair_windows(
     Otherwise as `windows`. Raises: UserError, as there, and where the first text leaves no room.
     """
     whole = tokenizer.encode_pair(first, second)
-    inside = [
-        place
-        for place, (segment, offset) in enumerate(zip(whole.segments, whole.offsets, strict=True))
-        if segment == 1 and offset[1] > offset[0]
-    ]
-    start, end = (inside[0], inside[-1] + 1) if inside else (len(whole), len(whole))
-    return list(_slide(whole, start, end, maximum_length, stride))
+    return list(_slide(whole, *_place(whole, tokenizer.encode_pair(first, "")), maximum_length, stride))
 
 
 def _slide(whole: Encoding, start: int, end: int, maximum_length: int, stride: int) -> Iterator[Encoding]:
@@ -74,5 +67,15 @@ def _window(whole: Encoding, start: int, end: int, left: int, right: int) -> Enc
     )
 
 
-def _count_empty(offsets: list[tuple[int, int]]) -> int:
-    return next((place for place, (start, end) in enumerate(offsets) if end > start), len(offsets))
+def _place(whole: Encoding, without: Encoding) -> tuple[int, int]:
+    """Where the text that slides begins and ends, by the encoding without it: what is left is in every window.
+
+    An empty span shows no special token: a blank that SentencePiece put in front of a text has one too.
+    """
+    parts = zip(_tokens(whole), _tokens(without), strict=False)
+    start = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], parts))
+    return start, len(whole) - (len(without) - start)
+
+
+def _tokens(found: Encoding) -> Iterator[tuple[int, tuple[int, int], int]]:
+    return zip(found.ids, found.offsets, found.segments, strict=True)

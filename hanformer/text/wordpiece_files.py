@@ -69,6 +69,12 @@ def read(path: str | Path) -> Settings:
     )
 
 
+def settles_words(path: str | Path) -> bool:
+    """Whether a folder says whether words are tokens, as all do that `write` wrote. 文件夹是否写明按词切分与否。"""
+    path = Path(path)
+    return path.is_dir() and "word_segmenter" in Section.of_file(path / CONFIG).values
+
+
 def write(folder: str | Path, settings: Settings) -> None:
     """Write vocab.txt and tokenizer_config.json. Raises: UserError where they cannot be written. 保存。"""
     folder = Path(folder)

@@ -66,11 +66,12 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"{path}: expected a run of version {' or '.join(map(str, READABLE_VERSIONS))}, "
             f"got {values.get('version')}; use the version of Hanformer that wrote it, or train again"
         )
-    if not isinstance(values.get("recipe", {}), dict):
+    if not isinstance(values.get("recipe"), dict):
         raise UserError(
-            f"{path}: expected a table named recipe, got {values['recipe']!r}; the run folder is broken"
+            f"{path}: expected a table named recipe, got {values.get('recipe')!r}; the run folder is broken: "
+            "take the file from a copy, or train again"
         )
-    return {**values, "recipe": values.get("recipe", {})}
+    return values
 
 
 def check_folder(
@@ -94,6 +95,13 @@ def check_folder(
         raise UserError(
             f"{folder}: the run was started with other choices ({'; '.join(differing[:3])}); "
             "resume with the same, or start in another folder"
+        )
+    for name in (BEST, LAST):
+        recover_folder(folder / name)
+    if (folder / BEST).exists() and not (folder / LAST).exists():
+        raise UserError(
+            f"{folder}: holds a best checkpoint, but no state to go on from ({LAST}/ is missing): going on would begin "
+            "anew and write over it; train in another folder, or remove this one"
         )
 
 

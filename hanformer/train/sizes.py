@@ -15,6 +15,8 @@ class Sizes:
     """The shape of the Transformer that is trained from scratch; the words are those of `ModelConfig`.
 
     从头训练的模型尺寸。
+
+    `max_positions` is as many as the task needs, 512 at least, where it is none.
     """
 
     hidden_size: int = 192
@@ -29,6 +31,8 @@ class Sizes:
     attention_dropout: float = 0.0
     initial_deviation: float = 0.05
     share_layers: bool = False
+    max_positions: int | None = None
+    hierarchical_positions: float | None = None
 
     def config(
         self,
@@ -37,11 +41,8 @@ class Sizes:
         max_positions: int,
         changes: Mapping[str, Any] | None = None,
     ) -> ModelConfig:
-        """A config of this shape; `changes` are further fields of `ModelConfig`. 生成模型配置。"""
+        """A config of this shape; `max_positions` are those that the task needs, `changes` further fields of
+        `ModelConfig`. 生成模型配置。"""
         own = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return ModelConfig(
-            vocab_size=vocab_size,
-            application=application,
-            max_positions=max_positions,
-            **{**own, **(changes or {})},
-        )
+        own["max_positions"] = self.max_positions or max_positions
+        return ModelConfig(vocab_size=vocab_size, application=application, **{**own, **(changes or {})})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,13 @@ from hanformer.weights.protocols import TensorInfo, unknown
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 #: Under these names trainers keep the weights beside other things.
 _INNER = ("state_dict", "model_state_dict", "model", "module", "net")
+#: How torch begins when it refuses a pickle, and what it then says of an object or a function that is no tensor.
+_REFUSED = "Weights only load failed"
+_OBJECTS = re.compile(
+    rf"^{_REFUSED}.*(unsupported global|unrecognized (function|class)|allowlisted"
+    r"|must be imported|Can only (append|extend|set|create|build))",
+    re.DOTALL | re.IGNORECASE,
+)
 _LLAMA2_C = b"24ka"
 
 
@@ -91,13 +99,21 @@ def _load(path: Path, *, mapped: bool) -> object:
         raise
     except Exception as error:
         # A damaged file can break torch's reader at any point, with any kind of error.
-        if "allowed global" in str(error) or "Unsupported class" in str(error):
+        if _OBJECTS.search(str(error)):
             raise UserError(
-                f"{path}: it holds Python objects besides tensors, and those are never run; where it comes from, "
+                f"{path}: it holds Python objects other than tensors, and those are never run; where it comes from, "
                 "save model.state_dict() alone, or convert it to safetensors"
             ) from None
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
+        reason = _reason(error)
         raise UserError(f"{path}: not a whole file of torch.save ({reason}); get it again") from None
+
+
+def _reason(error: Exception) -> str:
+    """What broke the reader, without its advice on how to run what the file holds."""
+    text = str(error)
+    own = text.rpartition("WeightsUnpickler error:")[2] if text.startswith(_REFUSED) else text
+    lines = own.strip().splitlines() or [type(error).__name__]
+    return lines[0][:150]
 
 
 def _weights(origin: str, content: object) -> dict[str, Tensor]:

@@ -6,7 +6,8 @@ from functools import cache
 from pathlib import Path
 
 from hanformer.arithmetic.cleaning import Cleaning, clean_all
-from hanformer.arithmetic.records import Problem, Split, read_problems, read_split
+from hanformer.arithmetic.records import Problem, read_problems
+from hanformer.arithmetic.splits import Split, read_split
 
 
 @cache

@@ -14,7 +14,7 @@ from hanformer.arithmetic.cleaning import read_equation
 from hanformer.arithmetic.expression import evaluate
 from hanformer.arithmetic.generated import generate
 from hanformer.arithmetic.grammar import Grammar
-from hanformer.arithmetic.layouts import LONGEST_TEXT, Noise, ProblemLayout, Reading
+from hanformer.arithmetic.layouts import LONGEST_TEXT, Noise, ProblemLayout, Reading, grammar_for
 from hanformer.arithmetic.raw_layout import RawLayout, RawOptions
 from hanformer.arithmetic.records import Problem
 from hanformer.arithmetic.slot_layout import SlotLayout, SlotOptions, find_constants
@@ -163,6 +163,7 @@ def test_constants_are_those_that_no_slot_explains() -> None:
 
 
 def test_unknown_order_is_refused() -> None:
-    layout = SlotLayout(LAYOUTS[0].pieces, replace(LAYOUTS[0].options, order="postfix"))  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="prefix, infix"):
+        replace(LAYOUTS[0].options, order="postfix")  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="prefix or infix"):
-        _ = layout.grammar
+        grammar_for("postfix", {"+": 1}, ["+"], 2)

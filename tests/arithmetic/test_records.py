@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hanformer.arithmetic.records import Problem, read_problems, read_split
+from hanformer.arithmetic.data_sets import open_data
+from hanformer.arithmetic.records import Problem, read_problems
+from hanformer.arithmetic.splits import read_split
 from hanformer.errors import UserError
 from tests.arithmetic.published import ape210k, math23k
 
@@ -60,8 +62,32 @@ def test_split_keeps_held_out_problems_out_of_train(tmp_path: Path) -> None:
     split = read_split(tmp_path)
     assert split.test == PROBLEMS[1:2]
     assert split.valid == PROBLEMS[2:3]
-    assert split.train == [PROBLEMS[0], *PROBLEMS[3:]]
+    assert split.train == [PROBLEMS[0], *PROBLEMS[3:]] and not split.copies
     assert read_split(tmp_path / "All.zip").train == PROBLEMS
+
+
+def test_extra_data_brings_no_copies_of_test_problems(tmp_path: Path) -> None:
+    """Another data set numbers its problems alike, and holds test problems with other numbers."""
+    (tmp_path / "all.json").write_text(json.dumps(ROWS))
+    (tmp_path / "all_test.json").write_text(json.dumps(ROWS[1:2]))
+    other = {
+        **ROWS[0],
+        "original_text": "另一个数据集里的题：有3个梨",
+    }  # under the id of a problem of the first
+    near = {**ROWS[1], "id": "900", "original_text": "小明有77个苹果。"}
+    same = {**ROWS[1], "original_text": "与测试题编号相同的另一道题：8加9"}
+    (tmp_path / "extra.json").write_text(json.dumps([other, near, same]))
+    split = read_split(tmp_path)
+    texts = [problem.text for problem in split.train]
+    assert split.copies == 1 and near["original_text"] not in texts
+    assert texts == [*(row["original_text"] for row in ROWS if row is not ROWS[1]), *texts[4:]]
+    assert sorted(texts[4:]) == sorted([other["original_text"], same["original_text"]])
+
+
+def test_a_folder_that_is_all_held_out_says_so(tmp_path: Path) -> None:
+    (tmp_path / "valid.json").write_text(json.dumps(ROWS))
+    with pytest.raises(UserError, match="whose names hold test, valid or dev are held out"):
+        open_data(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -82,6 +108,7 @@ def test_split_keeps_held_out_problems_out_of_train(tmp_path: Path) -> None:
         (gzip.compress(LINES.encode())[:-20], "truncated or damaged"),
         (_zipped(LINES)[:-30], "truncated or damaged"),
         (b"PK\x03\x04 and nothing else", "truncated or damaged"),
+        ('[{"id": "1", "text": "题'.encode()[:-1], "within a character; the file is truncated"),
         (b"\x89PNG\r\n", "UTF-8"),
     ],
 )

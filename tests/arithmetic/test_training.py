@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -211,3 +212,44 @@ def test_beams_below_one_are_refused(run: Path) -> None:
     solver = load_solver(run)
     with pytest.raises(UserError, match="beams"):
         Solver(solver.model, solver.layout, beams=0)
+
+
+def test_going_on_without_a_state_is_refused_and_loses_nothing(run: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(run, cut)
+    shutil.rmtree(cut / "last")
+    before = (cut / "best" / "model.safetensors").read_bytes()
+    with pytest.raises(UserError, match="no state to go on from"):
+        train(RECIPE, tiny_data(), cut, resume=True)
+    assert (cut / "best" / "model.safetensors").read_bytes() == before
+
+
+def test_a_truncated_description_changes_no_answer(run: Path, tmp_path: Path) -> None:
+    """That there is a pointer is told by its weights; without any recipe the run is refused."""
+    cut = tmp_path / "cut"
+    shutil.copytree(run, cut)
+    text = (cut / "run.toml").read_text(encoding="utf-8")
+    assert "\npointer = true" in text
+    (cut / "run.toml").write_text(text.replace("\npointer = true", ""), encoding="utf-8")
+    problems = [problem.text for problem in tiny_data().train[:4]]
+    whole, other = (load_solver(folder, beams=1).solve_all(problems) for folder in (run, cut))
+    assert [str(one) for one in whole] == [str(one) for one in other]
+    (cut / "run.toml").write_text(text[: text.index("[recipe")], encoding="utf-8")
+    with pytest.raises(UserError, match="expected a table named recipe"):
+        load_solver(cut)
+
+
+@pytest.mark.parametrize(
+    "name", ["slots.order=postfix", "slots.slots=0", "slots.pieces=0", "slots.writing=best"]
+)
+def test_senseless_slots_are_refused_at_once(name: str) -> None:
+    field, _, value = name.partition("=")
+    with pytest.raises(UserError, match="slots"):
+        RECIPE.changed({field: value})
+
+
+def test_a_model_in_half_precision_is_fine_tuned_in_full(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, layout="raw", train=replace(RECIPE.train, updates=1, validate_every=1))
+    train(recipe, tiny_data(8), tmp_path / "run", start_from="tiny")
+    weights = load(tmp_path / "run").state_dict().values()
+    assert all(weight.dtype == torch.float32 for weight in weights)

@@ -116,9 +116,12 @@ def test_lines_are_read_as_they_were_written(tmp_path_factory, texts):
 def test_a_byte_that_is_not_utf8_is_counted(tmp_path, monkeypatch, mark, chunk):
     monkeypatch.setattr(files, "_CHUNK", chunk)
     start = mark + '{"a": "好'.encode()
-    for bad in (b"\xff", b"\xe5\xa5"):  # the second is the beginning of a character
+    # The second is the beginning of a character, where the file goes on and where it ends.
+    truncated = rf"ends at byte {len(start) + 2} within a character; the file is truncated"
+    wrong = rf"byte {len(start) + 1} is not UTF-8"
+    for bad, said in ((b"\xff", wrong), (b"\xe5\xa5a", wrong), (b"\xe5\xa5", truncated)):
         path = packed(tmp_path, start + bad, "")
-        with pytest.raises(UserError, match=rf"byte {len(start) + 1} is not UTF-8"):
+        with pytest.raises(UserError, match=said):
             read_json_records(path)
 
 

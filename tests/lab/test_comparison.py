@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from hanformer.cli import app
 from hanformer.errors import UserError
-from hanformer.lab.comparing import RESULT_FILE, read_results, run_comparison
+from hanformer.lab.comparing import RESULT_FILE, read_results, run_command, run_comparison
 from hanformer.lab.comparison import Places, read_comparison, slug, train_command
 from hanformer.lab.comparison_report import markdown, report_of
 
@@ -161,6 +162,30 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
     broken.write_text("{")
     with pytest.raises(UserError, match="cannot be read as a result"):
         read_results(comparison, Places(tmp_path))
+
+
+def test_the_command_reports_what_is_done(tmp_path: Path) -> None:
+    file, out = written(tmp_path, TEXT), tmp_path / "out"
+    words = ["compare", str(file), "--out", str(out), "--table"]
+    with pytest.raises(UserError, match="nothing is done yet"):
+        app(words, standalone_mode=False)
+    with pytest.raises(UserError, match="is no folder"):
+        app([*words, "--data", str(tmp_path / "none")], standalone_mode=False)
+    run_comparison(
+        read_comparison(file), Places(out, tmp_path), ["plain"], run=Commands(), said=lambda text: None
+    )
+    told = CliRunner().invoke(app, words)
+    assert told.exit_code == 0 and "35.00 ± 7.07 % (30.00, 40.00)" in told.output
+    assert "<svg" in (out / "report.html").read_text(encoding="utf-8")
+    assert (out / "table.md").read_text(encoding="utf-8").startswith("| variant | test accuracy |")
+
+
+def test_a_command_that_fails_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(
+        UserError, match="`hanformer evaluate nowhere` ended with code 2; what is done is kept"
+    ):
+        run_command(["evaluate", "nowhere"], capture=False)
+    assert "no such run folder" in capfd.readouterr().err
 
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))

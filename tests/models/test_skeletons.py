@@ -71,3 +71,11 @@ def test_a_missing_tensor_is_an_error() -> None:
     assert isinstance(bare, Transformer)
     with pytest.raises(KeyError, match="token"):
         place(bare, {})
+
+
+def test_a_model_on_the_meta_device_that_nobody_fills_has_all_its_parameters() -> None:
+    config = tiny_config(layers=3)
+    with torch.device("meta"):
+        bare = Transformer(config, ("lm",))
+    count = sum(value.numel() for value in random_model(config, ("lm",), torch.float32).parameters())
+    assert sum(value.numel() for value in bare.parameters()) == count

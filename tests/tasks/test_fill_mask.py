@@ -44,6 +44,14 @@ def test_rows_beyond_the_vocabulary_have_a_number_for_a_name() -> None:
     }
 
 
+def test_a_tokenizer_of_another_model_is_refused() -> None:
+    tokens = TOKENIZER.vocabulary.tokens
+    larger = WordPieceTokenizer(Vocabulary([*tokens, "龘"]))
+    said = rf"tokenizer has {len(tokens) + 1} tokens and the model {len(tokens)}: .*do not belong together"
+    with pytest.raises(UserError, match=said):
+        fill_mask(tiny_encoder(), larger, "[MASK]")
+
+
 def test_mistakes_are_told() -> None:
     with pytest.raises(UserError, match=r"expected \[MASK\] in the text"):
         fill_mask(tiny_encoder(), TOKENIZER, "今天")

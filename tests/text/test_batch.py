@@ -54,3 +54,9 @@ def test_what_cannot_be_done_is_refused_also_in_a_worker():
         encode_batch(TOKENIZER, [("今", "天")], special_tokens=False)
     with pytest.raises(UserError, match="maximum_length"):
         encode_batch(TOKENIZER, ["今"], 1, workers=2)
+
+
+@pytest.mark.parametrize("text", ["今天天气", ""])
+def test_one_text_is_no_batch(text):
+    with pytest.raises(UserError, match=r"expected a list of texts, got one text; write \[text\]"):
+        encode_batch(TOKENIZER, text)

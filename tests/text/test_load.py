@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,40 @@ def test_a_hub_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(huggingface_hub, "snapshot_download", missing)
     with pytest.raises(UserError, match="someone/bert: no such file .*no network"):
         load_tokenizer("someone/bert")
+
+
+def word_vocabulary(words: int) -> Vocabulary:
+    """Ideographs, and words of two of them, 我们 among them."""
+    single = [
+        *"我们去看",
+        *(chr(0x4E00 + number) for number in range(64) if chr(0x4E00 + number) not in "我们去看"),
+    ]
+    pairs = [first + second for first in single[4:44] for second in single[4:44]]
+    return Vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *single, *pairs[: words - 1], "我们"])
+
+
+def test_a_vocabulary_of_words_is_wobert(tmp_path: Path) -> None:
+    pytest.importorskip("jieba")
+    word_vocabulary(1000).save(tmp_path / "vocab.txt")
+    assert load_tokenizer(tmp_path).encode("我们去看").tokens[1:-1] == ["我们", "去", "看"]
+    assert load_tokenizer(tmp_path / "vocab.txt").encode("我们去看").tokens[1:-1] == ["我们", "去", "看"]
+    plain = load_tokenizer(tmp_path, "wordpiece")
+    assert plain.encode("我们去看").tokens[1:-1] == [*"我们去看"]
+    plain.save(tmp_path / "plain")  # what was saved says how it was read
+    assert load_tokenizer(tmp_path / "plain").encode("我们去看").tokens[1:-1] == [*"我们去看"]
+    assert load_tokenizer(tmp_path / "plain", "wobert").encode("我们去看").tokens[1] == "我们"
+    with pytest.raises(UserError, match="kind is wordpiece or wobert"):
+        load_tokenizer(tmp_path, "t5")
+
+
+def test_a_few_words_are_no_wobert(tmp_path: Path) -> None:
+    word_vocabulary(999).save(tmp_path / "vocab.txt")
+    assert load_tokenizer(tmp_path).encode("我们去看").tokens[1:-1] == [*"我们去看"]
+
+
+def test_words_without_a_segmenter_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    word_vocabulary(1000).save(tmp_path / "vocab.txt")
+    monkeypatch.setitem(sys.modules, "jieba", None)
+    monkeypatch.setitem(sys.modules, "rjieba", None)
+    with pytest.raises(UserError, match=r'a vocabulary of words \(WoBERT\).*kind="wordpiece"'):
+        load_tokenizer(tmp_path)

@@ -8,13 +8,20 @@ from hypothesis import strategies as st
 from tokenizers import BertWordPieceTokenizer
 
 from hanformer.errors import UserError
+from hanformer.text.protocols import Pieces
+from hanformer.text.sentencepiece_kinds import KINDS, PLAIN
+from hanformer.text.sentencepiece_tokenizer import SentencePieceTokenizer
 from hanformer.text.vocabulary import Vocabulary
 from hanformer.text.windows import pair_windows, windows
 from hanformer.text.wordpiece import WordPieceTokenizer
+from tests.text.sentencepiece_material import MAKES, model
 
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"今天气不错，ab"]
 TOKENIZER = WordPieceTokenizer(Vocabulary(TOKENS))
 texts = st.text(st.sampled_from("今天气不错， ab龘"), max_size=60)
+
+MADE = {make: SentencePieceTokenizer(model(make), KINDS.get(make, PLAIN)) for make in MAKES if make != "cpm"}
+written = st.text(st.sampled_from("今天 气，the cat龘"), max_size=30)
 
 
 @given(text=texts, room=st.integers(1, 12), data=st.data())
@@ -56,6 +63,32 @@ def test_pair_windows_repeat_the_first_text_and_slide_over_the_second(first, sec
     for window in found:
         assert window.ids[:left] == whole.ids[:left] and window.ids[-1] == whole.ids[-1]
         assert window.segments == [0] * left + [1] * (len(window) - left) and len(window) <= left + room + 1
+
+
+@pytest.mark.parametrize("make", MADE)
+@given(text=written, room=st.integers(1, 9), data=st.data())
+def test_windows_of_sentencepiece_hold_every_piece_once(make, text, room, data):
+    """Its blank in front is a piece of an empty span, and no special token."""
+    tokenizer = MADE[make]
+    frame, pieces = len(tokenizer.encode("")), tokenizer.pieces(text).ids
+    stride = data.draw(st.integers(1, room))
+    found = windows(tokenizer, text, room + frame, stride)
+    for number, window in enumerate(found):
+        expected = pieces[number * stride : number * stride + room]
+        assert window.ids == tokenizer._frame.around(Pieces(expected, [(0, 0)] * len(expected))).ids
+    assert (len(found) - 1) * stride + room >= len(pieces)
+
+
+@pytest.mark.parametrize("make", MADE)
+@given(first=written, second=written, room=st.integers(1, 9))
+def test_pair_windows_of_sentencepiece_slide_over_all_of_the_second(make, first, second, room):
+    tokenizer = MADE[make]
+    framed = len(tokenizer.encode_pair(first, ""))
+    left, right = tokenizer.pieces(first), tokenizer.pieces(second).ids
+    for number, window in enumerate(pair_windows(tokenizer, first, second, framed + room, room)):
+        expected = right[number * room : (number + 1) * room]
+        around = tokenizer._frame.around_pair(left, Pieces(expected, [(0, 0)] * len(expected)))
+        assert (window.ids, window.segments) == (around.ids, around.segments)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from hanformer.data.files import lines, read_json_records
 from hanformer.errors import UserError
 from hanformer.text import wobert, word_segmentation
 from hanformer.text.conventions import BERT4KERAS, TRANSFORMERS
+from hanformer.text.load import load_tokenizer
 from hanformer.text.vocabulary import Vocabulary
 from hanformer.text.word_segmentation import segmenter
 from hanformer.text.wordpiece import WordPieceTokenizer
@@ -119,6 +120,12 @@ def test_the_published_words_are_means_of_pieces_of_the_published_vocabulary(dat
     assert len(added) > 19000
     for word, group in zip(added, change.compound_tokens, strict=True):
         assert "".join(change.vocabulary.tokens_of(group)) == word
+
+
+def test_the_published_vocabulary_is_recognised(data_folder):
+    pytest.importorskip("jieba")
+    found = load_tokenizer(data_folder / "vocab" / "wobert_base_vocab.txt").encode("我们去北京大学看天气")
+    assert found.tokens[1:-1] == ["我们", "去", "北京大学", "看", "天气"]
 
 
 def test_a_segmenter_is_named_and_saved(tmp_path):

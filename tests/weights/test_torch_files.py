@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +69,39 @@ def test_code_never_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(UserError, match="never run"):
         TorchFile(tmp_path / "y.bin")
     assert not capsys.readouterr().out
+
+
+class Hostile:
+    """A function of a module that torch refuses by its name alone."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        self.function = function
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return self.function, ("this must not run",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("beside", [os.system, eval, print, Path, np.float64(3), {1, 2}, re.compile("a")])
+def test_objects_beside_tensors_are_called_so(tmp_path: Path, beside: object, zipped: bool) -> None:
+    held = Hostile(beside) if callable(beside) else beside
+    content = {"weight": torch.ones(2), "beside": held}
+    torch.save(content, tmp_path / "x.bin", _use_new_zipfile_serialization=zipped)
+    if isinstance(beside, set):  # torch reads sets
+        assert TorchFile(tmp_path / "x.bin").names() == ("weight",)
+        return
+    with pytest.raises(UserError, match="holds Python objects other than tensors") as caught:
+        TorchFile(tmp_path / "x.bin")
+    assert "get it again" not in str(caught.value)
+
+
+def test_what_is_broken_is_told_without_advice_to_run_it(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(1)}, tmp_path / "x.bin", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "x.bin").read_bytes()
+    (tmp_path / "x.bin").write_bytes(content[:24] + b"\xff" + content[25:])
+    with pytest.raises(UserError, match="not a whole file of torch.save") as caught:
+        TorchFile(tmp_path / "x.bin")
+    assert "weights_only" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content, found", [([1, 2], "list"), ({"epoch": 1}, "epoch"), ({}, "nothing")])

@@ -51,14 +51,28 @@ _SEVERAL = ("t5", "electra", "roberta")
 
 
 def recognise(names: Names, raw: Raw) -> Family | None:
-    """The family of a checkpoint, by its config's model type, else by its names; None where neither tells.
+    """The family of a checkpoint, by its config's model type, else by its names; None where neither tells, and for a
+    model type of others, which may compute otherwise with the same names.
 
     由配置与名称识别家族。
     """
     word = raw.get("model_type")
+    if foreign_type(raw) is not None:
+        return None
     if isinstance(word, str) and word in _BY_WORD and word not in _SEVERAL:
         return _BY_WORD[word]
+    return resembles(names, raw)
+
+
+def resembles(names: Names, raw: Raw) -> Family | None:
+    """The first family that recognises its names, whatever the model type. 仅按名称识别。"""
     return next((family for family in FAMILIES if family.recognises(names, raw)), None)
 
 
-__all__ = ["FAMILIES", "Family", "family_of", "recognise"]
+def foreign_type(raw: Raw) -> str | None:
+    """The model type of a config where no family has that word, else None. 未知的 model_type。"""
+    word = raw.get("model_type")
+    return word if isinstance(word, str) and word and word not in _BY_WORD else None
+
+
+__all__ = ["FAMILIES", "Family", "family_of", "foreign_type", "recognise", "resembles"]

@@ -14,6 +14,8 @@ from hanformer.models.families.bert import (
     common_export,
     embedding_entries,
     head_entries,
+    output_entries,
+    own_table,
     root,
     words_of,
 )
@@ -53,7 +55,7 @@ def names(dialect: str, config: ModelConfig, present: Names) -> NameMap:
         where = "encoder/albert_layer_groups/0/albert_layers/0/"
     count = 1 if config.share_layers else config.layers
     layer = [_spread(found, count) for found in _layer(words, path + where)]
-    parts = [embedding_entries(words, path), layer, _heads(words, path)]
+    parts = [embedding_entries(words, path), layer, _heads(words, path, config)]
     return NameMap(flattened(parts), (*TRAINING_LEFTOVERS, *TIED))
 
 
@@ -71,14 +73,14 @@ def _spread(found: Entry, count: int) -> Entry:
     return Entry(ours, found.theirs, found.transform.then(copied(count)))
 
 
-def _heads(words: Words, path: str) -> list[Entry]:
+def _heads(words: Words, path: str, config: ModelConfig) -> list[Entry]:
     if words is KERAS:
-        return head_entries(words, path)
+        return head_entries(words, path, config)
     return [
         *words.linear("pooler.dense", f"{path}pooler"),
         *words.linear("lm_head.transform", "predictions/dense"),
         *words.norm("lm_head.norm", "predictions/LayerNorm"),
-        *words.vector("lm_head.bias", "predictions/bias"),
+        *output_entries(words, "predictions/", config),
         *words.linear("nsp_head.dense", "sop_classifier/classifier"),
     ]
 
@@ -89,9 +91,9 @@ def recognises(names: Names, raw: Raw) -> bool:
 
 
 def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
-    """One group of one layer, as all published models have."""
+    """One group of one layer, as all published models have; and the table of the head."""
     refuse(raw, {"num_hidden_groups": (1,), "inner_group_num": (1,)})
-    return {}
+    return own_table(raw, source)
 
 
 def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from hanformer.config import ModelConfig
 from hanformer.models.families.family import (
     TRAINING_LEFTOVERS,
@@ -25,6 +27,7 @@ from hanformer.models.names import (
     TORCH_GAMMA,
     Entry,
     NameMap,
+    Transform,
     Words,
     entry,
     flattened,
@@ -91,15 +94,34 @@ def layer_entries(words: Words, ours: str, theirs: str) -> list[Entry]:
     ]
 
 
-def head_entries(words: Words, path: str) -> list[Entry]:
+def head_entries(words: Words, path: str, config: ModelConfig) -> list[Entry]:
     """Pooler, next sentence and masked language model. 各输出头的条目。"""
     return [
         *words.linear("pooler.dense", f"{path}pooler/dense"),
         *words.linear("lm_head.transform", "cls/predictions/transform/dense"),
         *words.norm("lm_head.norm", "cls/predictions/transform/LayerNorm"),
-        *words.vector("lm_head.bias", "cls/predictions/" + ("output_bias" if words is KERAS else "bias")),
+        *output_entries(words, "cls/predictions/", config),
         *_next_sentence(words),
     ]
+
+
+def output_entries(words: Words, path: str, config: ModelConfig) -> list[Entry]:
+    """The bias of BERT's vocabulary head, and its table where it has one of its own. 输出层的偏置与独立词表。"""
+    if words is KERAS:
+        return words.vector("lm_head.bias", f"{path}output_bias")
+    if config.lm_head != "transform_untied":
+        return words.vector("lm_head.bias", words.path(f"{path}bias"))
+    table, used, unused = (words.path(path + end) for end in ("decoder/weight", "decoder/bias", "bias"))
+    return [
+        entry("lm_head.output.weight", table),
+        Entry(("lm_head.bias",), (used, unused), _FIRST),
+        entry("lm_head.bias", used),
+        entry("lm_head.bias", unused),
+    ]
+
+
+#: transformers adds the bias of an untied table and stores another beside it, which it does not use.
+_FIRST = Transform(lambda x: x[:1], lambda x: [x[0], x[0].clone()])
 
 
 def _next_sentence(words: Words) -> list[Entry]:
@@ -127,7 +149,7 @@ def names_under(
         for layer in range(config.layers)
     )
     parts = [embedding_entries(words, path, mapping), *layers]
-    return NameMap(flattened([*parts, head_entries(words, path)]), (*TRAINING_LEFTOVERS, *TIED))
+    return NameMap(flattened([*parts, head_entries(words, path, config)]), (*TRAINING_LEFTOVERS, *TIED))
 
 
 #: Copies of the token table and of the output bias, which transformers stores a second time.
@@ -136,6 +158,25 @@ TIED = (
     re.compile(r"^(lm_head|generator_lm_head)\.(decoder\.)?weight$"),
 )
 TIED_BIAS = (re.compile(r"^lm_head\.decoder\.bias$"),)
+_HEAD_TABLE = re.compile(r"(predictions\.decoder|^(generator_)?lm_head(\.decoder)?)\.weight$")
+_TOKEN_TABLE = re.compile(r"(^|\.)embeddings\.word_embeddings\.weight$")
+
+
+def own_table(raw: Raw, source: Source) -> dict[str, Any]:
+    """Whether the vocabulary head has a table of its own: the config asks for one, or the file holds another than the
+    token table.
+
+    输出层是否有独立的词表。
+    """
+    untied = raw.get("tie_word_embeddings") is False or _tables_differ(source)
+    return {"lm_head": "transform_untied"} if untied else {}
+
+
+def _tables_differ(source: Source) -> bool:
+    found = [[name for name in source.names() if kind.search(name)] for kind in (_TOKEN_TABLE, _HEAD_TABLE)]
+    if [len(names) for names in found] != [1, 1]:
+        return False
+    return not torch.equal(*(source.read(name) for (name,) in found))
 
 
 def recognises(names: Names, raw: Raw) -> bool:
@@ -146,9 +187,9 @@ def recognises(names: Names, raw: Raw) -> bool:
 
 
 def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
-    """A decoder is a language model; relative positions are not BERT's."""
-    refuse(raw, {"position_embedding_type": ("absolute", None)})
-    return {"application": "lm"} if raw.get("is_decoder") is True else {}
+    """A decoder is a language model; the head may have its own table; relative positions are not BERT's."""
+    refuse(raw, {"position_embedding_type": ("absolute", None), "use_task_id": (False, None)})
+    return {**own_table(raw, source), **({"application": "lm"} if raw.get("is_decoder") is True else {})}
 
 
 def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
@@ -189,10 +230,11 @@ def common_export(config: ModelConfig) -> dict[str, Any]:
         "initializer_range": config.initial_deviation,
         "pad_token_id": config.pad_id,
         "is_decoder": config.application == "lm",
+        **({"tie_word_embeddings": False} if config.lm_head == "transform_untied" else {}),
     }
 
 
-FAMILY = Family("bert", ("wobert",), {}, names, recognises, reads, exports)
+FAMILY = Family("bert", ("wobert", "ernie"), {}, names, recognises, reads, exports)
 SIMBERT = Family(
     "simbert",
     (),

@@ -11,7 +11,7 @@ from typing import Any
 from hanformer.config import ModelConfig
 from hanformer.models.families import bert
 from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, refuse
-from hanformer.models.names import KERAS, Entry, NameMap, Words, flattened
+from hanformer.models.names import KERAS, Entry, NameMap, Words, entry, flattened
 from hanformer.weights.protocols import Source
 
 
@@ -39,6 +39,7 @@ def generator_names(dialect: str, config: ModelConfig, present: Names) -> NameMa
         *words.linear("lm_head.transform", "generator_predictions/dense"),
         *words.norm("lm_head.norm", "generator_predictions/LayerNorm"),
         *words.vector("lm_head.bias", bias),
+        entry("lm_head.output.weight", "generator_lm_head.weight"),
     ]
     parts = [*_tables(words, path, present), *_layers(words, path, config), head]
     return NameMap(flattened(parts), (*TRAINING_LEFTOVERS, *bert.TIED))

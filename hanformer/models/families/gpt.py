@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hanformer.config import ModelConfig
+from hanformer.config import ModelConfig, whole_number
 from hanformer.models.families.bert import ACTIVATION_WORDS, TIED, embedding_entries, layer_entries
 from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, refuse, root_of
 from hanformer.models.names import KERAS, TORCH, TRANSPOSED, Entry, NameMap, entry, flattened, split
@@ -86,7 +86,7 @@ def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
         return {}
     refuse(raw, {"tie_word_embeddings": (True,)})
     word = raw.get("afn", raw.get("activation_function", "gelu"))
-    width = raw.get("n_embd", raw.get("hidden_size", 768))
+    width = whole_number(raw, "n_embd", "hidden_size", default=768)
     return {
         "activation": "gelu_tanh" if word == "gelu" else word,
         "segment_vocab_size": 0,

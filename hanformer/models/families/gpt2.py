@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hanformer.config import ACTIVATION_ALIASES, ModelConfig
+from hanformer.config import ModelConfig, whole_number
 from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, refuse, root_of
 from hanformer.models.families.gpt import TRANSFORMERS_BUFFERS, gpt_export, transformers_layer
 from hanformer.models.names import KERAS, TORCH, Entry, NameMap, entry, flattened
@@ -111,10 +111,10 @@ def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
     if dialect == "tensorflow":
         return {}
     refuse(raw, {"scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,)})
-    width = raw.get("n_embd", raw.get("hidden_size", 768))
+    width = whole_number(raw, "n_embd", "hidden_size", default=768)
     inner = raw.get("n_inner") or raw.get("intermediate_size") or 4 * width
     word = raw.get("activation_function", raw.get("hidden_act", "gelu_new"))
-    found = {"intermediate_size": inner, "activation": ACTIVATION_ALIASES.get(word, word)}
+    found = {"intermediate_size": inner, "activation": word}
     return found if raw.get("tie_word_embeddings", True) else {**found, "lm_head": "untied"}
 
 

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hanformer.config import ModelConfig
+from hanformer.config import ModelConfig, rotary_record, whole_number
+from hanformer.mechanisms import Local
 from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, refuse, root_of
 from hanformer.models.names import SAME, Entry, NameMap, entry, flattened, rotary_halves, unstacked
 from hanformer.weights.protocols import Source
@@ -123,23 +124,38 @@ def recognises(names: Names, raw: Raw) -> bool:
 
 
 def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
-    """Ties, and which projections have a bias."""
+    """Ties, which projections have a bias, and how far tokens look."""
     refuse(raw, {"mlp_bias": (False,), "attention_bias": (False,), "use_sliding_window": (False,)})
-    rotary = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
+    rotary = rotary_record(raw)
     refuse({"rope_type": rotary.get("rope_type", rotary.get("type"))}, {"rope_type": ("default", None)})
     tied = bool(raw.get("tie_word_embeddings", dialect == "llama2.c"))
     found: dict[str, Any] = {"lm_head": "tied" if tied else "untied"}
     if raw.get("model_type") == "qwen2":
         found["biases"] = "query_key_value"
-    return found
+    return {**found, **_window(raw)}
+
+
+#: What transformers takes where the config of a Mistral leaves the window or the number of positions out.
+_MISTRAL_WINDOW, _MISTRAL_POSITIONS = 4096, 4096 * 32
+
+
+def _window(raw: Raw) -> dict[str, Any]:
+    """Mistral's window of W tokens, itself included: i − j < W, which is local attention to the left. Llama and Qwen
+    have the word and no use for it."""
+    if raw.get("model_type") != "mistral" or raw.get("sliding_window", _MISTRAL_WINDOW) is None:
+        return {}
+    window = whole_number(raw, "sliding_window", default=_MISTRAL_WINDOW)
+    places = whole_number(raw, "max_position_embeddings", default=_MISTRAL_POSITIONS)
+    return {"attention": Local(window - 1)} if window < places else {}
 
 
 def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
     """The config.json that transformers reads. transformers 所用的配置。"""
-    biased = config.biases == "query_key_value"
+    kind, window = _kind(config)
     return {
-        "model_type": "qwen2" if biased else "llama",
-        "architectures": [("Qwen2" if biased else "Llama") + ("ForCausalLM" if "lm" in heads else "Model")],
+        "model_type": kind.lower(),
+        "architectures": [kind + ("ForCausalLM" if "lm" in heads else "Model")],
+        **window,
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,
         "num_hidden_layers": config.layers,
@@ -155,6 +171,13 @@ def exports(config: ModelConfig, heads: tuple[str, ...]) -> dict[str, Any]:
         "tie_word_embeddings": config.lm_head == "tied",
         "pad_token_id": config.pad_id,
     }
+
+
+def _kind(config: ModelConfig) -> tuple[str, dict[str, Any]]:
+    """What transformers calls it, and the window that only Mistral has."""
+    if isinstance(config.attention, Local):
+        return "Mistral", {"sliding_window": config.attention.radius + 1}
+    return "Qwen2" if config.biases == "query_key_value" else "Llama", {}
 
 
 FAMILY = Family(

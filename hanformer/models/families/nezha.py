@@ -6,11 +6,14 @@ Source: Wei et al. 2019, arXiv 1909.00204.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from hanformer.config import ModelConfig
 from hanformer.models.families import bert
 from hanformer.models.families.family import Family, Names, Raw, any_name
 from hanformer.models.names import NameMap
+from hanformer.weights.protocols import Source
 
 DEFAULTS = {"position": "relative_sinusoidal", "relative_distance": 64}
 
@@ -33,6 +36,11 @@ def recognises(names: Names, raw: Raw) -> bool:
     return plain and (without or "use_relative_position" in raw) and bool(_SAYS_SO & raw.keys())
 
 
+def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
+    """The head may have a table of its own."""
+    return bert.own_table(raw, source)
+
+
 _SAYS_SO = {"use_relative_position", "max_relative_position"}
 
-FAMILY = Family("nezha", (), DEFAULTS, names, recognises)
+FAMILY = Family("nezha", (), DEFAULTS, names, recognises, reads)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hanformer.config import ModelConfig
+from hanformer.config import ModelConfig, whole_number
 from hanformer.models.families import bert
 from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, refuse
 from hanformer.models.names import TORCH, Entry, NameMap, entry, first_rows_dropped, flattened
@@ -30,7 +30,7 @@ def names(dialect: str, config: ModelConfig, present: Names) -> NameMap:
         for layer in range(config.layers)
     )
     pooler = TORCH.linear("pooler.dense", f"{path}pooler/dense")
-    parts = [_positions(path), bert.embedding_entries(TORCH, path), *layers, pooler, _head()]
+    parts = [_positions(path), bert.embedding_entries(TORCH, path), *layers, pooler, _head(config)]
     return NameMap(flattened(parts), (*TRAINING_LEFTOVERS, *bert.TIED, *bert.TIED_BIAS))
 
 
@@ -39,11 +39,11 @@ def _positions(path: str) -> list[Entry]:
     return [entry("embeddings.position.weight", table, first_rows_dropped(UNUSED))]
 
 
-def _head() -> list[Entry]:
+def _head(config: ModelConfig) -> list[Entry]:
     return [
         *TORCH.linear("lm_head.transform", "lm_head/dense"),
         *TORCH.norm("lm_head.norm", "lm_head/layer_norm"),
-        *TORCH.vector("lm_head.bias", "lm_head/bias"),
+        *bert.output_entries(TORCH, "lm_head/", config),
     ]
 
 
@@ -63,7 +63,7 @@ def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
     if dialect == "tensorflow" or _is_bert(frozenset(source.names())):
         return bert.reads(raw, dialect, source)
     refuse(raw, {"hidden_act": ("gelu",)})
-    places = raw.get("max_position_embeddings", 512 + UNUSED) - UNUSED
+    places = whole_number(raw, "max_position_embeddings", default=512 + UNUSED) - UNUSED
     said = {"pad_id": raw.get("pad_token_id", 1), "norm_epsilon": raw.get("layer_norm_eps", 1e-5)}
     return {**bert.reads(raw, dialect, source), "max_positions": places, **said}
 

@@ -167,6 +167,8 @@ def reads(raw: Raw, dialect: str, source: Source) -> Mapping[str, Any]:
 
 def _as_transformers_says(raw: Raw, source: Source) -> Mapping[str, Any]:
     word = raw.get("feed_forward_proj", "relu")
+    if not isinstance(word, str):
+        raise UserError(f"config: feed_forward_proj must be an activation, or gated- and one, got {word!r}")
     activation = "gelu_new" if word == "gated-gelu" else word.removeprefix("gated-")
     tied = bool(raw.get("tie_word_embeddings", True))
     return {

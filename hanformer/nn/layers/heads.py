@@ -62,6 +62,22 @@ class TransformHead(VocabularyHead):
         return normed
 
 
+class UntiedTransformHead(TransformHead):
+    """BERT's over a table of its own: U · LN(act(W h + b)) + bias. 独立输出表的 BERT 输出层。
+
+    Shapes: [M, C] to [M, V].
+    """
+
+    def __init__(self, config: ModelConfig, table: nn.Embedding) -> None:
+        super().__init__(config, table)
+        self.output = nn.Linear(config.embedding_width, config.vocab_size, bias=False)
+
+    @property
+    def table(self) -> Tensor:
+        """The head's own table [V, E]."""
+        return self.output.weight
+
+
 class MappedHead(VocabularyHead):
     """RoFormerV2's: E · dropout(W h), W only where the widths differ.
 
@@ -94,7 +110,13 @@ class UntiedHead(VocabularyHead):
         return self.output.weight
 
 
-_HEADS = {"transform": TransformHead, "tied": VocabularyHead, "mapped": MappedHead, "untied": UntiedHead}
+_HEADS = {
+    "transform": TransformHead,
+    "transform_untied": UntiedTransformHead,
+    "tied": VocabularyHead,
+    "mapped": MappedHead,
+    "untied": UntiedHead,
+}
 
 
 def vocabulary_head(config: ModelConfig, table: nn.Embedding) -> VocabularyHead:

@@ -110,6 +110,9 @@ def open_service(run: Path, options: ServingOptions) -> PretrainService:
     """The service of a run. Raises UserError as `open_run` does. 打开预训练的运行目录。"""
     best, description = open_run(run, TASK)
     recipe = read_record(PretrainRecipe(), description["recipe"])
+    if options.length is not None:
+        longer = max(recipe.token_budget, options.length)
+        recipe = replace(recipe, maximum_length=options.length, token_budget=longer)
     dtype = inference_dtype(options.precision, torch.device(options.device))
     model = load_writing(best, device=options.device, dtype=dtype)
     return PretrainService(model, load_tokenizer(best), recipe, beams=options.beams)

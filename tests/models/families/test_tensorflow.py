@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from hanformer.config import CONVENTIONS
 from hanformer.errors import UserError
 from hanformer.models import load, save
 from hanformer.models.agreement import essence
@@ -84,6 +85,34 @@ def test_a_model_that_the_form_cannot_say(
     ):
         save(model, tmp_path, format=form)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "family", [family for family in FAMILIES if "tensorflow" in family.dialects], ids=lambda f: f.name
+)
+def test_what_we_write_comes_back_without_a_word(family: Any, tmp_path: Path) -> None:
+    """In every application and convention, none of which has to be named."""
+    for application in family.applications:
+        for convention in CONVENTIONS:
+            folder = tmp_path / f"{application}-{convention}"
+            model = tiny_family(family.name, application=application, convention=convention)
+            save(model, folder, format="tensorflow")
+            again = load(folder, heads=model.heads)
+            assert_same(again, model)
+            assert again.config.application == application and again.config.convention == convention
+
+
+def test_who_asks_is_heard_over_the_config(tmp_path: Path) -> None:
+    save(tiny_family("t5.1.0", convention="bert4keras"), tmp_path / "t5", format="tensorflow")
+    assert load(tmp_path / "t5", convention="standard").config.convention == "standard"
+    save(tiny_family("bert", application="lm"), tmp_path / "bert", format="tensorflow")
+    assert load(tmp_path / "bert", application="encoder").config.application == "encoder"
+
+
+def test_published_words_are_all_that_an_encoder_says(tmp_path: Path) -> None:
+    save(tiny_family("bert"), tmp_path, format="tensorflow")
+    raw = json.loads((tmp_path / "bert_config.json").read_text(encoding="utf-8"))
+    assert not {"application", "convention", "model_type", "tie_word_embeddings"} & raw.keys()
 
 
 def test_layers_that_differ_have_no_room(tmp_path: Path) -> None:

@@ -40,6 +40,14 @@ def test_kept_rows(saved: Path) -> None:
     torch.testing.assert_close(logits(cut, IDS), logits(whole, FULL)[..., KEEP], **NEAR)
 
 
+def test_padding_goes_where_its_row_goes(tmp_path: Path) -> None:
+    save(tiny_family("bert", pad_id=22), tmp_path)
+    assert load(tmp_path, keep_tokens=KEEP).config.pad_id == KEEP.index(22)
+    assert load(tmp_path, keep_tokens=[0, 5]).config.pad_id is None
+    assert load(tmp_path, keep_tokens=[5, 0], changes={"pad_id": 1}).config.pad_id == 1
+    assert load(tmp_path, compound_tokens=[[1, 2]]).config.pad_id == 22
+
+
 def test_compounds(saved: Path) -> None:
     """A new token's row is the average of rows, its logit the average of logits."""
     compounds = [[1, 2], ([3, 4, 4], [1.0, 2.0, 1.0]), [2]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -251,5 +252,34 @@ def test_from_the_command_line(tmp_path: Path, text: Path) -> None:
     assert "1 files to train on" in done.output and "best validation loss" in done.output
     done = CliRunner().invoke(app, ["evaluate", run, "--data", str(text)])
     assert done.exit_code == 0 and "accuracy" in done.output
+    done = CliRunner().invoke(app, ["evaluate", run, "--data", str(text), "--json", "--length", "14"])
+    assert set(json.loads(done.stdout)) == {"loss", "accuracy"}
+    with pytest.raises(UserError, match="--rows shortens the judging of tasks that write texts"):
+        open_service(tmp_path / "run", replace(PLAIN, rows=3))
+    with pytest.raises(UserError, match="at least 1"):
+        replace(PLAIN, rows=0)
     done = CliRunner().invoke(app, ["predict", run, "天地[MASK]黄"])
     assert done.exit_code == 0 and len(done.stdout.strip()) >= 4
+
+
+def test_rows_of_another_length_are_judged(tmp_path: Path) -> None:
+    """Longer rows than in training hold the same text in fewer of them; the positions of the model bound them."""
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(LINES), encoding="utf-8")
+    sizes = replace(RECIPE.sizes, position="learned", max_positions=16)
+    short = replace(RECIPE, objective="lm", valid=1, train=replace(RECIPE.train, updates=2))
+    recipe = replace(short, sizes=sizes, text=TextOptions())
+    train(recipe, open_corpus(text, text), tmp_path / "run")
+    said = [
+        open_service(tmp_path / "run", replace(PLAIN, length=length)).evaluate(str(text)).text
+        for length in (None, 12, 16)
+    ]
+    assert "4 rows" in said[0] and said[0] == said[2] and "4 rows" in said[1]
+    with pytest.raises(UserError, match="positions must lie between 0 and 15"):
+        open_service(tmp_path / "run", replace(PLAIN, length=64)).evaluate(str(text))
+    extended = replace(recipe, sizes=replace(sizes, hierarchical_positions=0.4))
+    train(extended, open_corpus(text, text), tmp_path / "extended")
+    found = open_service(tmp_path / "extended", replace(PLAIN, length=64)).evaluate(str(text))
+    assert "1 rows" in found.text and math.isfinite(found.figures["loss"])
+    with pytest.raises(UserError, match="hierarchical_positions"):
+        replace(sizes, position="rotary", hierarchical_positions=0.4).config(100, "lm", 16)
