@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from hanformer.train.optim.base import (
-    CPU_PIECE,
     MultiTensor,
     ParameterGroups,
     Portion,
@@ -23,6 +22,8 @@ from hanformer.train.options import TrainOptions
 SQUARE_EPSILON, LEAST_SCALE, CLIP = 1e-30, 1e-3, 1.0
 #: The second largest axis that is worth factoring, and what a relative step is multiplied by without scaling.
 SMALLEST_FACTORED, UNSCALED_STEP = 128, 0.05
+#: The elements of a block of rows on a CPU: larger than the cache, for sums over few rows cost more than memory.
+_BLOCK = 1 << 20
 
 
 def constant_rate(step: int) -> float:
@@ -158,10 +159,10 @@ def _size_of_product(gradient: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def _blocks(tensor: Tensor, *others: Tensor) -> Iterator[list[Tensor]]:
     """Blocks of rows where a CPU's cache would be full, otherwise all; others of one row stand in each block."""
-    if tensor.device.type != "cpu" or tensor.ndim != 2 or tensor.numel() <= CPU_PIECE:
+    if tensor.device.type != "cpu" or tensor.ndim != 2 or tensor.numel() <= _BLOCK:
         yield [tensor, *others]
         return
-    rows = max(CPU_PIECE // tensor.shape[1], 1)
+    rows = max(_BLOCK // tensor.shape[1], 1)
     for start in range(0, len(tensor), rows):
         yield [one if len(one) == 1 else one[start : start + rows] for one in (tensor, *others)]
 

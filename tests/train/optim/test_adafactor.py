@@ -42,6 +42,17 @@ def test_factored(shape: tuple[int, ...], beta: float) -> None:
     assert_traces(found, naive.adafactor(start, gradients, 0.05, beta=beta, axes=axes, decay=0.1))
 
 
+@pytest.mark.parametrize("block", [1, 20, 27, 45])
+@pytest.mark.parametrize("shape", [(6, 9), (9, 6)])
+def test_blocks_of_rows_move_as_the_whole(
+    shape: tuple[int, int], block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of one row, of some with a rest, and of some that divide the rows."""
+    monkeypatch.setattr("hanformer.train.optim.adafactor._BLOCK", block)
+    test_factored(shape, 0.0)
+    test_factored(shape, 0.9)
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.5])
 @pytest.mark.parametrize("shape", [(7,), (3, 4), ()])
 def test_whole(shape: tuple[int, ...], beta: float) -> None:
