@@ -30,9 +30,10 @@ Runner = Callable[[Sequence[str], bool], str]
 
 @dataclass(frozen=True)
 class Result:
-    """What one training gave: figures by the name of the evaluation, and the seconds that it trained.
+    """What one training gave: figures by the name of the evaluation, the seconds that it trained, and what the file
+    asked for then.
 
-    一次训练的结果：各评测的指标与训练用时。
+    一次训练的结果：各评测的指标、训练用时，以及当时文件中的命令。
     """
 
     variant: str
@@ -40,6 +41,7 @@ class Result:
     figures: Mapping[str, Mapping[str, float]]
     seconds: float
     machine: Mapping[str, object]
+    asked: Mapping[str, object]
 
 
 def run_command(words: Sequence[str], capture: bool) -> str:
@@ -117,7 +119,7 @@ def _fill(
     said: Callable[[str], None],
 ) -> None:
     folder = places.run(variant, seed)
-    if (folder / RESULT_FILE).exists():
+    if _read(comparison, folder, variant) is not None:
         return
     said(f"{variant}, seed {seed}")
     run([*train_command(comparison, places, variant, seed), *extra, *_going_on(folder)], False)
@@ -126,7 +128,8 @@ def _fill(
         for name in comparison.evaluate
     } or {VALIDATION: _best(folder)}
     seconds = History.read(folder / HISTORY_FILE).records[-1].seconds
-    result = Result(variant, seed, figures, seconds, asdict(describe_machine()))
+    asked = _asked(comparison, variant)
+    result = Result(variant, seed, figures, seconds, asdict(describe_machine()), asked)
     write_text(folder / RESULT_FILE, json.dumps(asdict(result), ensure_ascii=False, indent=1))
 
 
@@ -145,18 +148,37 @@ def read_results(comparison: Comparison, places: Places, variants: Sequence[str]
 
     读取已有结果。
 
-    Raises UserError for a result that cannot be read.
+    Raises UserError for a result that cannot be read, or that another version of the file asked for.
     """
-    found = []
-    for variant in variants or comparison.variants:
-        for seed in comparison.seeds:
-            path = places.run(variant, seed) / RESULT_FILE
-            if not path.exists():
-                continue
-            try:
-                found.append(Result(**json.loads(path.read_text(encoding="utf-8"))))
-            except (OSError, ValueError, TypeError) as error:
-                raise UserError(
-                    f"{path}: cannot be read as a result ({error}); remove it to judge that run again"
-                ) from None
+    found = [
+        _read(comparison, places.run(variant, seed), variant)
+        for variant in variants or comparison.variants
+        for seed in comparison.seeds
+    ]
+    return [result for result in found if result is not None]
+
+
+def _read(comparison: Comparison, folder: Path, variant: str) -> Result | None:
+    """The result of a run, if it is done."""
+    path = folder / RESULT_FILE
+    if not path.exists():
+        return None
+    try:
+        found = Result(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path}: cannot be read as a result ({error}); remove it to judge that run again"
+        ) from None
+    if found.asked != _asked(comparison, variant):
+        raise UserError(
+            f"{folder}: was trained or judged by other commands than the file has now; remove the folder, or choose "
+            "another place (--out): results of two recipes do not mix"
+        )
     return found
+
+
+def _asked(comparison: Comparison, variant: str) -> dict[str, object]:
+    """What decides a result, as the file says it, whatever its line breaks."""
+    evaluations = {name: " ".join(text.split()) for name, text in comparison.evaluate.items()}
+    train = " ".join([*comparison.train.split(), *comparison.variants[variant].split()])
+    return {"train": train, "evaluate": evaluations}

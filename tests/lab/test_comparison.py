@@ -107,6 +107,19 @@ def test_a_comparison_that_was_cut_goes_on(tmp_path: Path) -> None:
     assert not any("--resume" in words for words in later.seen[1:])
 
 
+def test_results_of_two_recipes_do_not_mix(tmp_path: Path) -> None:
+    places, commands = Places(tmp_path / "out", tmp_path), Commands()
+    run_comparison(read_comparison(written(tmp_path, TEXT)), places, run=commands, said=lambda text: None)
+    for old, new in (("x=1", "x=2"), ("r_drop", "fgm"), ("{data}/t", "{data}/u")):
+        changed = read_comparison(written(tmp_path, TEXT.replace(old, new)))
+        with pytest.raises(UserError, match="by other commands than the file has now"):
+            run_comparison(changed, places, run=commands, said=lambda text: None)
+        with pytest.raises(UserError, match="do not mix"):
+            read_results(changed, places)
+    reflowed = read_comparison(written(tmp_path, TEXT.replace("--set x=1'", "--set   x=1 '")))
+    assert len(read_results(reflowed, places)) == 4 and len(commands.seen) == 8
+
+
 def test_without_evaluation_the_best_validation_counts(tmp_path: Path) -> None:
     text = TEXT.replace('[evaluate]\ntest = "--data {data}/t"\n', "").replace('loss = "number"\n', "")
     comparison = read_comparison(written(tmp_path, text))

@@ -161,6 +161,7 @@ class _Joint(torch.autograd.Function):
         scale: float,
         *flat: Tensor,
     ) -> Tensor:
+        """One softmax over all pieces, put together from what the kernel gives for each."""
         rectangles = iter(_triples(flat))
         own_masks, found = iter(masks), []
         for piece in pieces:
