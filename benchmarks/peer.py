@@ -17,16 +17,16 @@ except ImportError:
 
 
 def build_peer(model: Transformer) -> nn.Module:
-    """A BertForMaskedLM (encoder) or BertLMHeadModel (lm) with a copy of our weights, SDPA attention, no dropout.
+    """A BertForMaskedLM (encoder, unilm) or BertLMHeadModel (lm) with our weights, SDPA attention, no dropout.
 
     构建权重相同的 transformers 模型。
 
     Raises UserError for choices that this architecture does not have, or a parameter without a counterpart.
     """
     config = model.config
-    if (config.norm_place, config.position) != ("post", "learned") or config.application == "unilm":
-        raise UserError("the peer is a post-norm BERT with learned positions, an encoder or a language model")
-    theirs = BertForMaskedLM if config.application == "encoder" else BertLMHeadModel
+    if (config.norm_place, config.position) != ("post", "learned"):
+        raise UserError("the peer is a post-norm BERT with learned positions")
+    theirs = BertLMHeadModel if config.application == "lm" else BertForMaskedLM
     peer: nn.Module = theirs(peer_config(config)).to(next(model.parameters()).dtype)
     names = bert.names("transformers", config, frozenset())
     own = {name: value.clone() for name, value in names.save(model.state_dict()).items()}

@@ -2,12 +2,15 @@
 
     python -m benchmarks.training
 
-A step is forward, backward, clipping and fused AdamW on a masked language model (15 % of the tokens). Both sides
-take the same rows in the same batches. Ours gets them packed and computes the vocabulary at the masked tokens;
-theirs gets what its collator makes, rows padded to the longest of the batch, with SDPA attention. "grouped" draws
-the rows of a batch by length, as its Trainer does with train_sampling_strategy="group_by_length"; "arrival" is its
-default order. The third side gives transformers, by hand, our own saving at the head. Tokens are real ones:
-padding is not counted. Dropout is 0, so that losses can be compared.
+A step is forward, backward, clipping and fused AdamW: "base width" on a masked language model (15 % of the tokens),
+"main job" on UniLM at the size of the recipe for word problems (the last 7 tokens of a row are its target, predicted
+one after another; all see the rows' sources). Both sides take the same rows in the same batches. Ours gets them
+packed and computes the vocabulary at the tokens that are learned; theirs gets what its collator makes, rows padded
+to the longest of the batch, with SDPA attention, and UniLM's mask ready made, which is not timed. "grouped" draws the
+rows of a batch by length, as its Trainer does with train_sampling_strategy="group_by_length"; "arrival" is its
+default order. The third side gives transformers, by hand, our own saving at the head. Tokens are real ones: padding
+is not counted. Dropout is 0, so that losses can be compared. The main job's rotary positions and pre-norm are left
+aside, since transformers' BERT has neither.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -35,7 +39,7 @@ from hanformer.nn.functional.packing import Layout
 #: BERT-base width with 4 layers, and the size of the main job.
 SIZES = {
     "base width": ModelConfig(21128, 768, 4, 12, 3072, dropout=0.0, attention_dropout=0.0),
-    "main job": ModelConfig(3000, 256, 4, 4, 1024, dropout=0.0, attention_dropout=0.0),
+    "main job": ModelConfig(3000, 192, 3, 6, 768, dropout=0.0, attention_dropout=0.0, application="unilm"),
 }
 #: The orders in which rows come, each with (rows of a batch, batches of a round).
 SHAPES = {
@@ -43,6 +47,8 @@ SHAPES = {
     "main job": {"skewed, grouped": (16, 2), "skewed, arrival": (16, 2), "uniform 128": (8, 1)},
 }
 MASK_ID, FIRST_ID, MASKED_SHARE = 4, 5, 0.15
+#: Tokens that an equation of Math23K has, its end included, on average.
+TARGET = 7
 CHECK_STEPS, TOLERANCE = 10, 1e-4
 
 
@@ -52,8 +58,8 @@ class Rows:
 
     同一批次的两种形式：打包与填充。
 
-    Packed: ids [N], layout, places [M] of the masked tokens, labels [M]. Padded: input_ids, attention_mask and
-    labels [B, L], the labels -100 where nothing is to be predicted.
+    Packed: ids [N], layout, places [M] that predict, labels [M]. Padded: input_ids, types and labels [B, L], the
+    labels -100 where nothing is to be predicted, and attention_mask, [B, L] or for UniLM [B, 1, L, L].
     """
 
     ids: Tensor
@@ -61,11 +67,18 @@ class Rows:
     places: Tensor
     labels: Tensor
     padded_ids: Tensor
+    types: Tensor
     attention_mask: Tensor
     padded_labels: Tensor
 
 
-def make_rows(lengths: Sequence[int], vocab_size: int, seed: int) -> Rows:
+def make_rows(lengths: Sequence[int], config: ModelConfig, seed: int) -> Rows:
+    """Rows of these lengths for what the model is trained to do. 按训练目标生成数据。"""
+    make = target_rows if config.application == "unilm" else masked_rows
+    return make(lengths, config.vocab_size, seed)
+
+
+def masked_rows(lengths: Sequence[int], vocab_size: int, seed: int) -> Rows:
     """Random tokens of these lengths, 15 % of them masked. 随机词元与掩码。"""
     generator = torch.Generator().manual_seed(seed)
     total = sum(lengths)
@@ -74,21 +87,47 @@ def make_rows(lengths: Sequence[int], vocab_size: int, seed: int) -> Rows:
     masked[0] = True
     ids = answers.masked_fill(masked, MASK_ID)
     targets = answers.masked_fill(~masked, -100)
-    pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)
-    pieces, labels = ids.split(list(lengths)), targets.split(list(lengths))
+    seen = _padded(torch.ones_like(ids), lengths)
+    return _rows(ids, Layout.of(lengths), targets, seen)
+
+
+def target_rows(lengths: Sequence[int], vocab_size: int, seed: int) -> Rows:
+    """Random sources and targets, joined as UniLM reads them. 随机的源序列与目标序列。"""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(FIRST_ID, vocab_size, (sum(lengths),), generator=generator)
+    ends = torch.randint(FIRST_ID, vocab_size, (len(lengths),), generator=generator)
+    segments, targets = torch.zeros_like(ids), torch.full_like(ids, -100)
+    for length, stop, end in zip(lengths, accumulate(lengths), ends, strict=True):
+        start = stop - min(TARGET, length - 1)
+        segments[start:stop] = 1
+        targets[start - 1 : stop] = torch.cat([ids[start:stop], end[None]])
+    layout = Layout.of(lengths, segments)
+    padded, valid = _padded(segments, lengths), _padded(torch.ones_like(ids), lengths) == 1
+    order = padded.cumsum(1)
+    seen = (order[:, None, :] <= order[:, :, None]) & valid[:, None, :]
+    return _rows(ids, layout, targets, seen[:, None])
+
+
+def _padded(values: Tensor, lengths: Sequence[int], padding: int = 0) -> Tensor:
+    return nn.utils.rnn.pad_sequence(values.split(list(lengths)), batch_first=True, padding_value=padding)
+
+
+def _rows(ids: Tensor, layout: Layout, targets: Tensor, seen: Tensor) -> Rows:
+    predicts, lengths = targets != -100, layout.lengths
     return Rows(
         ids,
-        Layout.of(lengths),
-        masked.nonzero().squeeze(1),
-        answers[masked],
-        pad(pieces),
-        pad([torch.ones_like(piece) for piece in pieces]),
-        pad(labels, padding_value=-100),
+        layout,
+        predicts.nonzero().squeeze(1),
+        targets[predicts],
+        _padded(ids, lengths),
+        _padded(layout.segments, lengths),
+        seen,
+        _padded(targets, lengths, -100),
     )
 
 
 def our_loss(model: Transformer, rows: Rows) -> Tensor:
-    """Packed body, vocabulary at the masked tokens alone. 我方损失。"""
+    """Packed body, vocabulary at the tokens that predict alone. 我方损失。"""
     # A layout keeps what it derives; a new one stands for the new batch that training meets each step.
     layout = Layout(rows.layout.lengths, rows.layout.positions, rows.layout.segments)
     hidden = model.body(model.embed(rows.ids, layout), layout)
@@ -98,17 +137,22 @@ def our_loss(model: Transformer, rows: Rows) -> Tensor:
 def peer_loss(peer: nn.Module, rows: Rows) -> Tensor:
     """What the Trainer of transformers calls. transformers 的损失。"""
     loss: Tensor = peer(
-        input_ids=rows.padded_ids, attention_mask=rows.attention_mask, labels=rows.padded_labels
+        input_ids=rows.padded_ids,
+        attention_mask=rows.attention_mask,
+        token_type_ids=rows.types,
+        labels=rows.padded_labels,
     ).loss
     return loss
 
 
-def peer_loss_at_masked(peer: nn.Module, rows: Rows) -> Tensor:
-    """The same with the head at the masked tokens alone, which a user would have to write.
+def peer_loss_where_learned(peer: nn.Module, rows: Rows) -> Tensor:
+    """The same with the head at the tokens that predict alone, which a user would have to write.
 
-    仅在掩码处计算输出层的 transformers 损失。
+    仅在需预测处计算输出层的 transformers 损失。
     """
-    hidden = peer.bert(input_ids=rows.padded_ids, attention_mask=rows.attention_mask)[0]  # type: ignore[operator]
+    hidden = peer.bert(  # type: ignore[operator]
+        input_ids=rows.padded_ids, attention_mask=rows.attention_mask, token_type_ids=rows.types
+    )[0]
     wanted = rows.padded_labels != -100
     logits: Tensor = peer.cls(hidden[wanted])  # type: ignore[operator]
     return functional.cross_entropy(logits, rows.padded_labels[wanted])
@@ -146,13 +190,13 @@ def learner(model: nn.Module) -> Learner:
     return Learner(model.train(), torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True))
 
 
-def check(ours: Learner, theirs: Learner, vocab_size: int, seed: int, autocast: bool) -> str:
+def check(ours: Learner, theirs: Learner, config: ModelConfig, seed: int, autocast: bool) -> str:
     """Ten steps of both sides on small batches: equal losses before each. 十步训练的损失须相同。"""
     worst = 0.0
     for number in range(CHECK_STEPS):
-        rows = make_rows(skewed_lengths(2, seed + number), vocab_size, seed + number)
+        rows = make_rows(skewed_lengths(2, seed + number), config, seed + number)
         with torch.no_grad():
-            also = peer_loss_at_masked(theirs.model, rows)
+            also = peer_loss_where_learned(theirs.model, rows)
         first, second = ours.step(our_loss, rows, autocast), theirs.step(peer_loss, rows, autocast)
         losses = torch.stack([first, second, second if autocast else also])
         worst = max(worst, float(losses.max() - losses.min()))
@@ -168,7 +212,7 @@ def make_batches(name: str, order: str, config: ModelConfig, seed: int) -> list[
     if order == "skewed, grouped":
         lengths = sorted(lengths, reverse=True)
     cut = [lengths[start : start + rows] for start in range(0, len(lengths), rows)]
-    return [make_rows(part, config.vocab_size, seed + number) for number, part in enumerate(cut)]
+    return [make_rows(part, config, seed + number) for number, part in enumerate(cut)]
 
 
 def cases(chosen: argparse.Namespace) -> Iterator[Case]:
@@ -182,15 +226,15 @@ def cases(chosen: argparse.Namespace) -> Iterator[Case]:
         model = models.build(config)
         ours, theirs = learner(model), learner(build_peer(model))
         # The models go on learning while they are timed, so the check comes once, before the first case.
-        confirm = cache(partial(check, ours, theirs, config.vocab_size, chosen.seed, autocast))
+        confirm = cache(partial(check, ours, theirs, config, chosen.seed, autocast))
         for order in SHAPES[name]:
             batches = make_batches(name, order, config, chosen.seed)
             sides = [
                 Side("hanformer", partial(ours.round, our_loss, batches, autocast)),
                 Side("transformers", partial(theirs.round, peer_loss, batches, autocast)),
                 Side(
-                    "transformers, head at masked",
-                    partial(theirs.round, peer_loss_at_masked, batches, autocast),
+                    "transformers, head where learned",
+                    partial(theirs.round, peer_loss_where_learned, batches, autocast),
                 ),
             ]
             tokens = sum(len(rows.ids) for rows in batches)

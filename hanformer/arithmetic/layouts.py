@@ -38,19 +38,21 @@ class Reading:
 
 @dataclass(frozen=True)
 class Noise:
-    """How sources vary in training, so that a small model does not learn texts by heart.
+    """How problems vary in training, so that a small model does not learn texts by heart.
 
-    训练时源文本的随机扰动，避免小模型死记题面。
+    训练时题目的随机扰动，避免小模型死记题面。
 
     `piece_dropout`: share of joins that cutting into pieces skips (BPE-dropout, arXiv 1910.13267);
-    `mask`: share of text tokens replaced by [MASK]. Numbers are never touched.
+    `mask`: share of text tokens replaced by [MASK]; `writings`: share of targets that are written anew, in
+    another order and with other brackets (layout slots). Numbers are never touched.
     """
 
     piece_dropout: float = 0.1
     mask: float = 0.1
+    writings: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("piece_dropout", "mask"):
+        for name in ("piece_dropout", "mask", "writings"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"noise: {name} is a share from 0 up to 1, got {getattr(self, name)}")
 

@@ -21,7 +21,8 @@ from hanformer.train.sizes import Sizes
 #: Where a run with a pointer keeps it, beside its model.
 POINTER_FILE = "pointer.safetensors"
 #: What a run did before these choices were in its recipe.
-_BEFORE = {"r_drop": 0.0, "limit": 0}
+_BEFORE = {"r_drop": 0.0, "limit": 0, "extra_generated": 0}
+_NOISE_BEFORE = {"writings": 0.0}
 _SIZES_BEFORE = {"attention": {"name": "softmax"}}
 
 
@@ -31,11 +32,12 @@ class Recipe:
 
     主任务一次训练的全部选择。
 
-    `layout` is slots or raw; `noise` varies sources; `optimizer` a rule of `train.optimizer`; `token_budget` the most
+    `layout` is slots or raw; `noise` varies problems; `optimizer` a rule of `train.optimizer`; `token_budget` the most
     tokens of a batch; `valid` the number of problems held out of training to choose by; `generated` the number
     of generated training problems (data = generated); `label_smoothing` a share of probability; `pointer` scores
     slots by what stands in the problem (layout slots; the raw layout has none); `r_drop` is the strength of
-    R-Drop, 0 without; `limit` trains on the first so many problems, 0 on all.
+    R-Drop, 0 without; `limit` trains on the first so many problems, 0 on all; `extra_generated` adds so many
+    generated problems to published ones.
     """
 
     layout: str = "slots"
@@ -52,10 +54,15 @@ class Recipe:
     pointer: bool = True
     r_drop: float = 0.0
     limit: int = 0
+    extra_generated: int = 0
 
     def __post_init__(self) -> None:
         if self.layout not in ("slots", "raw"):
             raise UserError(f"layout: expected slots or raw, got {self.layout!r}")
+        if self.layout != "slots" and self.noise.writings:
+            raise UserError(
+                "noise.writings: only the layout slots writes targets anew; take --set layout=slots"
+            )
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing: expected a share from 0 up to 1, got {self.label_smoothing}")
         if not 0 <= self.r_drop < math.inf:
@@ -65,6 +72,10 @@ class Recipe:
                 raise UserError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.limit < 0:
             raise UserError(f"limit: expected a number of problems, or 0 for all, got {self.limit}")
+        if self.extra_generated < 0:
+            raise UserError(
+                f"extra_generated: expected a number of problems, or 0, got {self.extra_generated}"
+            )
         rule_named(self.optimizer)
 
     def changed(self, assignments: Mapping[str, str]) -> Recipe:
@@ -117,4 +128,6 @@ def description_of(folder: Path) -> dict[str, Any]:
     recipe = {**_BEFORE, "pointer": pointer, **values["recipe"]}
     if isinstance(sizes := recipe.get("sizes"), dict):
         recipe["sizes"] = {**_SIZES_BEFORE, **sizes}
+    if isinstance(noise := recipe.get("noise"), dict):
+        recipe["noise"] = {**_NOISE_BEFORE, **noise}
     return {**values, "recipe": recipe}

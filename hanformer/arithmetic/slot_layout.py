@@ -16,7 +16,7 @@ from hanformer.arithmetic.cleaning import read_equation
 from hanformer.arithmetic.expression import Expression, ExpressionError, Number, leaves
 from hanformer.arithmetic.grammar import Grammar, Operands
 from hanformer.arithmetic.layouts import LAYOUT_FILE, NO_NUMBERS, Noise, Reading, check_text, grammar_for
-from hanformer.arithmetic.normalise import normalise
+from hanformer.arithmetic.normalise import equivalents, normalise
 from hanformer.arithmetic.notation import (
     from_infix_tokens,
     from_prefix,
@@ -180,8 +180,19 @@ class SlotLayout:
         known = tuple(token for token in ids if token is not None)
         return (*known, self.end) if len(known) == len(ids) else None
 
+    def rewrite(self, target: Sequence[int], random: Random) -> tuple[int, ...]:
+        """A target (end included) in a random writing of the same value. 随机换一种等价写法。"""
+        try:
+            written = self._target(equivalents(self._expression(target[:-1]), random))
+        except ExpressionError:  # deeper than a tree may be
+            written = None
+        return tuple(target) if written is None else written
+
     def understand(self, target: Sequence[int], reading: Reading) -> Expression:
         """The expression that the ids stand for."""
+        return self._expression(target)
+
+    def _expression(self, target: Sequence[int]) -> Expression:
         tokens = [self._names[token] for token in target]
         return from_prefix(tokens) if self.options.order == "prefix" else from_infix_tokens(tokens)
 

@@ -263,6 +263,11 @@ class Committee(Solving):
         """The width of the members' beams."""
         return self.members[0].beams
 
+    @property
+    def vote(self) -> bool:
+        """Whether candidates of one value add up."""
+        return self.members[0].vote
+
     def read(self, text: str) -> Reading:
         """The problem as the first member reads it."""
         return self.members[0].read(text)

@@ -55,6 +55,11 @@ def read_split(path: str | Path) -> Split:
     return Split(train, test, valid, copies)
 
 
+def is_training_file(name: str) -> bool:
+    """Whether a file of a folder is learned from, by its name. 按文件名判断是否为训练文件。"""
+    return _part(name.lower()) == "train"
+
+
 def _identity(problem: Problem) -> tuple[str, str]:
     """Data sets number their problems alike: an id alone is no problem."""
     return problem.id, signature(problem.text)

@@ -13,6 +13,7 @@ from torch import nn
 
 from hanformer.arithmetic.data_sets import GENERATED, DataSet
 from hanformer.arithmetic.evaluation import evaluate
+from hanformer.arithmetic.generated import generate
 from hanformer.arithmetic.layouts import LAYOUT_FILE, Noise, ProblemLayout, Reading
 from hanformer.arithmetic.pointer import PointerTransformer, add_pointer, load_pointer, pointed_logits
 from hanformer.arithmetic.raw_layout import RawLayout
@@ -68,7 +69,7 @@ def prepare(layout: ProblemLayout, problems: Sequence[Problem]) -> list[Example]
 
 
 class _Collate:
-    """Joins examples to a batch; sources vary by chance where the recipe asks for it."""
+    """Joins examples to a batch; sources and targets vary by chance where the recipe asks for it."""
 
     def __init__(self, layout: ProblemLayout, examples: Sequence[Example], noise: Noise) -> None:
         self.layout, self.examples, self.noise = layout, examples, noise
@@ -77,9 +78,17 @@ class _Collate:
         return join_pairs([self._pair(self.examples[index], random) for index in indices])
 
     def _pair(self, example: Example, random: Random) -> Pair:
-        if not (self.noise.piece_dropout or self.noise.mask):
-            return example.pair
-        return Pair(self.layout.vary(example.problem, example.reading, self.noise, random), example.target)
+        source, target = example.reading.source, example.target
+        if self.noise.piece_dropout or self.noise.mask:
+            source = self.layout.vary(example.problem, example.reading, self.noise, random)
+        if self.noise.writings and random.random() < self.noise.writings:
+            target = self._rewritten(target, random)
+        return Pair(source, target)
+
+    def _rewritten(self, target: tuple[int, ...], random: Random) -> tuple[int, ...]:
+        assert isinstance(self.layout, SlotLayout)  # a recipe for another layout refuses writings
+        written = self.layout.rewrite(target, random)
+        return written if len(written) <= LONGEST_TARGET else target
 
 
 def _read(layout: ProblemLayout, problem: Problem) -> Reading | None:
@@ -135,8 +144,7 @@ def train(
     Raises UserError for unusable data, a folder that already holds a run, and whatever cannot be written.
     """
     origin = None if start_from is None else local_place(start_from)
-    if recipe.limit:
-        data = replace(data, train=data.train[: recipe.limit])
+    data = replace(data, train=training_problems(recipe, data))
 
     def prepare(run: Path | None) -> Prepared[SequenceBatch]:
         layout = make_layout(recipe, data.train, origin) if run is None else load_layout(run)
@@ -153,6 +161,21 @@ def train(
         resume=resume,
         saved=description_of,
     )
+
+
+def training_problems(recipe: Recipe, data: DataSet) -> Sequence[Problem]:
+    """What a recipe trains on: the first `limit` problems, and `extra_generated` ones of the project's own.
+
+    配方所用的训练题：前 limit 题，再加 extra_generated 道生成题。
+
+    Raises UserError for generated problems beside generated ones.
+    """
+    problems = data.train[: recipe.limit or None]
+    if not recipe.extra_generated:
+        return problems
+    if data.source == GENERATED:
+        raise UserError("extra_generated: the data are generated already; set their number with generated")
+    return [*problems, *generate(recipe.extra_generated, recipe.train.seed, "train")]
 
 
 def _prepared(
@@ -239,13 +262,19 @@ def discard_run(folder: Path) -> None:
 
 
 def load_solver(
-    run_folder: str | Path, *, beams: int = 3, device: str = "cpu", precision: str = "auto"
+    run_folder: str | Path,
+    *,
+    beams: int = 3,
+    device: str = "cpu",
+    precision: str = "auto",
+    vote: bool = True,
 ) -> Solver:
     """The solver of a finished run: `load_solver("runs/demo").solve("题目")`.
 
     打开训练好的运行目录用于解题。
 
-    `precision` is the format of weights and activations: auto (bf16 where it is fast), fp32, bf16 or fp16.
+    `precision` is the format of weights and activations: auto (bf16 where it is fast), fp32, bf16 or fp16; with `vote`
+    the candidates of a beam that have one value add up their probabilities.
     Raises UserError for a folder that is no run, or is incomplete or of another version.
     """
     best, _ = open_run(run_folder, TASK)
@@ -258,5 +287,5 @@ def load_solver(
             f"{model.config.vocab_size} in the other; the run folder is broken"
         )
     if description["recipe"]["pointer"] and isinstance(layout, SlotLayout):
-        return Solver(load_pointer(model, layout, best), layout, beams=beams)
-    return Solver(model, layout, beams=beams)
+        return Solver(load_pointer(model, layout, best), layout, beams=beams, vote=vote)
+    return Solver(model, layout, beams=beams, vote=vote)

@@ -41,6 +41,26 @@ def check(
     )
 
 
+@app.command("coverage")
+def coverage(
+    path: Annotated[
+        Path,
+        typer.Argument(help="A published Math23K or Ape210k file, or a folder of them. 数据文件或文件夹。"),
+    ],
+) -> None:
+    """Count what slots and constants can express, and the answers that would be written as published.
+
+    统计槽位与常数能表达的题目，以及与公布答案写法相同的答案。
+    """
+    from hanformer.arithmetic.coverage import cover
+    from hanformer.arithmetic.splits import read_split
+
+    for part, found in cover(read_split(path)).items():
+        typer.echo(f"{part}: {found.problems:,} problems, {found.kept:,} usable")
+        for line in found.lines():
+            typer.echo(line)
+
+
 @app.command("generate")
 def generate(
     count: Annotated[int, typer.Argument(min=1, help="How many problems. 题目数量。")] = 10,

@@ -34,6 +34,12 @@ def evaluate(
             help="Tokens of a row, other than in training (pretrained models). 评测时每行的词元数（预训练模型）。"
         ),
     ] = None,
+    voting: Annotated[
+        bool,
+        typer.Option(
+            help="Candidates of equal value add up their probabilities (word problems). 取值相同的候选概率相加。"
+        ),
+    ] = True,
     out: Annotated[
         Path | None, typer.Option(help="Write every example with its result as JSON lines. 逐例结果。")
     ] = None,
@@ -58,7 +64,7 @@ def evaluate(
     if out is not None and not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}; make it first, or choose another place")
     target = prepare_machine(device, threads)
-    options = ServingOptions(beams, str(target), precision, tuple(beside or ()), rows, length)
+    options = ServingOptions(beams, str(target), precision, tuple(beside or ()), rows, length, voting)
     service = open_service(run, options)
     found = service.evaluate(data, without)
     typer.echo(json.dumps(dict(found.figures)) if figures else found.text)

@@ -20,10 +20,11 @@ Row = TypeVar("Row")
 @dataclass(frozen=True)
 class ServingOptions:
     """How a run is used: width of the beam where the task decodes, device, precision, runs that vote with it, how many
-    rows of the data are judged, spread evenly (none: all), where texts are written, and the tokens of a row where a
-    pretrained model is judged (none: as in training).
+    rows of the data are judged, spread evenly (none: all), where texts are written, the tokens of a row where a
+    pretrained model is judged (none: as in training), and whether candidates of equal value vote (word problems).
 
-    使用选项：束宽（生成类任务）、设备、精度、一起投票的其他运行目录、评测的行数，以及预训练评测时每行的词元数。
+    使用选项：束宽（生成类任务）、设备、精度、一起投票的其他运行目录、评测的行数、预训练评测时每行的词元数、
+    取值相同的候选是否投票（应用题）。
     """
 
     beams: int = 3
@@ -32,6 +33,7 @@ class ServingOptions:
     beside: tuple[Path, ...] = ()
     rows: int | None = None
     length: int | None = None
+    vote: bool = True
 
     def __post_init__(self) -> None:
         if self.rows is not None and self.rows < 1:
@@ -97,6 +99,8 @@ def open_service(run: str | Path, options: ServingOptions) -> Service:
         raise UserError(f"{run}: a run of the task {task!r}; expected one of {', '.join(sorted(SERVICES))}")
     if options.beside and task != "arithmetic":
         raise UserError(f"--with lets runs of the task arithmetic vote; {run} is of the task {task}")
+    if not options.vote and task != "arithmetic":
+        raise UserError(f"--no-voting: values vote in the task arithmetic; {run} is of the task {task}")
     if options.rows and task not in WRITING:
         raise UserError(
             f"--rows shortens the judging of tasks that write texts ({', '.join(WRITING)}), not of {task}"

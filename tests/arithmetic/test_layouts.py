@@ -15,6 +15,7 @@ from hanformer.arithmetic.expression import evaluate
 from hanformer.arithmetic.generated import generate
 from hanformer.arithmetic.grammar import Grammar
 from hanformer.arithmetic.layouts import LONGEST_TEXT, Noise, ProblemLayout, Reading, grammar_for
+from hanformer.arithmetic.normalise import normalise
 from hanformer.arithmetic.raw_layout import RawLayout, RawOptions
 from hanformer.arithmetic.records import Problem
 from hanformer.arithmetic.slot_layout import SlotLayout, SlotOptions, find_constants
@@ -116,6 +117,24 @@ def test_varied_sources_keep_the_numbers(layout: ProblemLayout) -> None:
         usable = {token for operand in reading.operands.sequences for token in operand}
         assert [t for t in varied if t in usable] == [t for t in reading.source if t in usable]
     assert changed > 25
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2], ids=["prefix", "infix"])
+def test_rewritten_targets_have_the_same_value_in_other_writings(layout: SlotLayout) -> None:
+    random = Random(0)
+    changed = 0
+    readings = [layout.read(problem.text) for problem in PROBLEMS]
+    for reading, target in zip(readings, layout.write_all(PROBLEMS, readings), strict=True):
+        if target is None:
+            continue
+        written = layout.rewrite(target, random)
+        changed += written != target
+        assert written[-1] == layout.end
+        before, after = layout.understand(target[:-1], reading), layout.understand(written[:-1], reading)
+        values = [number.value for number in reading.numbers]
+        assert evaluate(after, values) == evaluate(before, values)
+        assert normalise(after) == normalise(before)
+    assert changed > len(PROBLEMS) / 4
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\x00\x07\n", "题" * (LONGEST_TEXT + 1), "数" * 10_000])

@@ -15,10 +15,11 @@ from hanformer.arithmetic.evaluation import evaluate
 from hanformer.arithmetic.expression import evaluate as value_of
 from hanformer.arithmetic.expression import parse
 from hanformer.arithmetic.layouts import Noise
+from hanformer.arithmetic.recipe import Recipe
 from hanformer.arithmetic.records import Problem
 from hanformer.arithmetic.report import Report, accuracy_table, write_report
 from hanformer.arithmetic.solver import Solution, Solver
-from hanformer.arithmetic.training import discard_run, load_solver, train
+from hanformer.arithmetic.training import discard_run, load_solver, train, training_problems
 from hanformer.errors import UserError
 from hanformer.models import load
 from hanformer.train.history import History
@@ -97,7 +98,7 @@ def test_a_cut_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     recipe = replace(
         RECIPE,
         sizes=replace(RECIPE.sizes, dropout=0.1),
-        noise=Noise(piece_dropout=0.1, mask=0.1),
+        noise=Noise(piece_dropout=0.1, mask=0.1, writings=0.5),
         train=replace(RECIPE.train, schedule="constant", updates=24, validate_every=12, average="ema"),
     )
     train(recipe, data, tmp_path / "whole")
@@ -253,3 +254,27 @@ def test_a_model_in_half_precision_is_fine_tuned_in_full(tmp_path: Path) -> None
     train(recipe, tiny_data(8), tmp_path / "run", start_from="tiny")
     weights = load(tmp_path / "run").state_dict().values()
     assert all(weight.dtype == torch.float32 for weight in weights)
+
+
+def test_generated_problems_can_be_added_to_published_ones() -> None:
+    data = replace(tiny_data(), source="math23k")
+    recipe = replace(RECIPE, limit=5, extra_generated=7)
+    problems = training_problems(recipe, data)
+    assert problems[:5] == data.train[:5]
+    assert len(problems) == 12 and len({problem.text for problem in problems[5:]}) == 7
+    assert training_problems(RECIPE, data) == data.train
+    with pytest.raises(UserError, match="generated already"):
+        training_problems(recipe, tiny_data())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"noise.writings": "1.5"}, "writings is a share"),
+        ({"noise.writings": "0.5", "layout": "raw"}, "only the layout slots"),
+        ({"extra_generated": "-1"}, "extra_generated: expected"),
+    ],
+)
+def test_choices_out_of_range_are_refused(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Recipe().changed(changes)

@@ -9,7 +9,7 @@ from benchmarks.peer import build_peer
 from tests.harness import random_model, tiny_config
 
 
-@pytest.mark.parametrize("application", ["encoder", "lm"])
+@pytest.mark.parametrize("application", ["encoder", "lm", "unilm"])
 def test_the_peer_gives_the_same_logits(application: str) -> None:
     model = random_model(tiny_config(application=application))
     ids = torch.tensor([[5, 6, 7, 8]])
