@@ -1,4 +1,4 @@
-"""ModelConfig: one frozen record of sizes and choices, read from every JSON dialect through one alias table."""
+"""ModelConfig: one frozen record of sizes and choices, read from JSON in any of the `dialects`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from hanformer.dialects import in_our_words, is_count
 from hanformer.errors import UserError
 from hanformer.mechanisms import Mechanism, Softmax
 from hanformer.nn.functional.activations import ACTIVATIONS
@@ -32,49 +33,6 @@ FEEDFORWARDS = ("plain", "gated")
 LM_HEADS = ("transform", "transform_untied", "tied", "mapped", "untied")
 CONVENTIONS = ("standard", "bert4keras")
 
-#: Foreign key -> our key. Google, Hugging Face and bert4keras words stand here side by side.
-ALIASES: dict[str, str] = {
-    "num_hidden_layers": "layers",
-    "num_attention_heads": "attention_heads",
-    "num_key_value_heads": "key_value_heads",
-    "head_dim": "attention_head_size",
-    "hidden_act": "activation",
-    "hidden_dropout_prob": "dropout",
-    "attention_probs_dropout_prob": "attention_dropout",
-    "max_position_embeddings": "max_positions",
-    "max_position": "max_positions",
-    "type_vocab_size": "segment_vocab_size",
-    "layer_norm_eps": "norm_epsilon",
-    "rms_norm_eps": "norm_epsilon",
-    "rope_theta": "rotary_base",
-    "pad_token_id": "pad_id",
-    "model_type": "family",
-    "initializer_range": "initial_deviation",
-    "residual_attention_scores": "residual_attention",
-    # GPT and GPT-2 as transformers writes them
-    "n_embd": "hidden_size",
-    "n_layer": "layers",
-    "n_head": "attention_heads",
-    "n_positions": "max_positions",
-    "n_inner": "intermediate_size",
-    "layer_norm_epsilon": "norm_epsilon",
-    "afn": "activation",
-    "activation_function": "activation",
-    "resid_pdrop": "dropout",
-    "attn_pdrop": "attention_dropout",
-    # T5 as transformers writes it
-    "d_model": "hidden_size",
-    "d_ff": "intermediate_size",
-    "d_kv": "attention_head_size",
-    "num_layers": "layers",
-    "num_decoder_layers": "decoder_layers",
-    "num_heads": "attention_heads",
-    "dropout_rate": "dropout",
-    "relative_attention_num_buckets": "relative_buckets",
-    "relative_attention_max_distance": "relative_distance",
-    "max_relative_position": "relative_distance",
-}
-
 #: The least value of each size; those that may be None stand for what another size says.
 _LEAST = {
     "vocab_size": 1,
@@ -87,7 +45,9 @@ _LEAST = {
     "relative_buckets": 4,
     "relative_distance": 1,
 }
-_MOST_LAYERS = 10_000
+#: The most of each size; of all others what 32 bits count to. A config that says more is damaged, or made to harm.
+_MOST_OF = {"layers": 2_000, "decoder_layers": 2_000, "attention_heads": 65_536}
+_MOST = 2**31 - 1
 _LEAST_OPTIONAL = {
     "embedding_size": 1,
     "attention_head_size": 1,
@@ -99,17 +59,6 @@ _LEAST_OPTIONAL = {
 }
 #: Fields that computing divides by, or takes powers or roots of.
 _POSITIVE = ("norm_epsilon", "embedding_norm_epsilon", "rotary_base", "initial_deviation")
-
-#: How early releases of Llama write that nothing stands for padding.
-_NO_PADDING = -1
-
-#: What the same words mean elsewhere.
-ACTIVATION_ALIASES = {
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "quick_gelu": "gelu_sigmoid",
-    "swish": "silu",
-}
 
 
 @dataclass(frozen=True)
@@ -200,10 +149,10 @@ class ModelConfig:
             value = getattr(self, name)
             if value is None and name in _LEAST_OPTIONAL:
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            if not is_count(value, least):
                 raise UserError(f"config: {name} must be a whole number of at least {least}, got {value!r}")
-        if max(self.layers, self.decoder_layers or 0) > _MOST_LAYERS:
-            raise UserError(f"config: at most {_MOST_LAYERS} layers can be built, got {self.layers}")
+            if value > _MOST_OF.get(name, _MOST):
+                raise UserError(f"config: {name} must be at most {_MOST_OF.get(name, _MOST)}, got {value!r}")
         if self.attention_head_size is None and self.hidden_size % self.attention_heads:
             raise UserError(
                 f"config: hidden_size {self.hidden_size} must be a multiple of "
@@ -225,7 +174,7 @@ class ModelConfig:
             rate = getattr(self, name)
             if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
                 raise UserError(f"config: {name} is a rate from 0 up to 1, got {rate!r}")
-        if self.pad_id is not None and not (_is_id(self.pad_id) and self.pad_id < self.vocab_size):
+        if self.pad_id is not None and not (is_count(self.pad_id) and self.pad_id < self.vocab_size):
             raise UserError(
                 f"config: pad_id must be an id of the vocabulary, 0 to {self.vocab_size - 1}, or null for none, "
                 f"got {self.pad_id!r}"
@@ -291,7 +240,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """Reads a JSON object in any dialect of ALIASES; unknown keys are kept in `extra`.
+        """Reads a JSON object in any dialect; unknown keys are kept in `extra`.
 
         读取任一种写法的配置；不认识的键保留在 extra 中。
         """
@@ -306,22 +255,7 @@ class ModelConfig:
 
         把外来写法换成本项目的字段名。
         """
-        known = {entry.name for entry in fields(cls)}
-        own: dict[str, Any] = {}
-        extra = dict(_record("extra", values.get("extra")))
-        for key, value in _in_our_words(values).items():
-            name = ALIASES.get(key, key)
-            if name == "extra":
-                continue
-            if name in known:
-                own[name] = value
-            else:
-                extra[key] = value
-        if isinstance(word := own.get("activation"), str):
-            own["activation"] = ACTIVATION_ALIASES.get(word, word)
-        if own.get("pad_id") == _NO_PADDING:
-            own["pad_id"] = None
-        return {**own, "extra": extra}
+        return in_our_words(values, {entry.name for entry in fields(cls)})
 
     @classmethod
     def from_file(cls, path: str | Path) -> ModelConfig:
@@ -332,7 +266,7 @@ class ModelConfig:
             raise UserError(f"{path}: no such file; expected the config.json of a model") from None
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); expected a JSON file") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: not a JSON file ({error}); is it truncated?") from None
         if not isinstance(values, dict):
             raise UserError(f"{path}: expected a JSON object, got {type(values).__name__}")
@@ -365,53 +299,5 @@ def _mechanism(given: Any) -> Mechanism:
     return chosen
 
 
-def _in_our_words(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that other dialects write otherwise: two activations of a gated layer, α of hierarchical positions,
-    a rotary base inside a record, GPT-2's null for "four times the width"."""
-    changed = {key: value for key, value in values.items() if value is not None or key != "n_inner"}
-    if isinstance(pair := changed.get("hidden_act"), list):
-        if len(pair) != 2 or pair[1] != "linear":
-            raise UserError(f"config: hidden_act {pair!r}: expected one activation, or [activation, linear]")
-        changed.update(hidden_act=pair[0], feedforward="gated")
-    alpha = changed.pop("hierarchical_position", None)
-    if alpha:
-        changed["hierarchical_positions"] = 0.4 if alpha is True else alpha
-    if "rope_theta" in (rope := rotary_record(changed)):
-        changed.setdefault("rope_theta", rope["rope_theta"])
-    return changed
-
-
-def rotary_record(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What transformers writes of rotary positions in a record of their own; empty where it writes none.
-
-    transformers 配置中关于旋转位置的记录。
-
-    Raises UserError where it is no record.
-    """
-    key = "rope_parameters" if values.get("rope_parameters") else "rope_scaling"
-    return _record(key, values.get(key))
-
-
-def whole_number(values: Mapping[str, Any], *keys: str, default: int) -> int:
-    """The first of these keys that a JSON object has, for those who compute with it; raises UserError for no number.
-
-    取配置中的整数，供计算使用。
-    """
-    found = next(((key, values[key]) for key in keys if key in values), (keys[0], default))
-    if not _is_id(found[1]):
-        raise UserError(f"config: {found[0]} must be a whole number of at least 0, got {found[1]!r}")
-    return int(found[1])
-
-
-def _record(key: str, value: Any) -> Mapping[str, Any]:
-    if value and not isinstance(value, Mapping):
-        raise UserError(f"config: {key} must be a JSON object of names and values, got {value!r}")
-    return value or {}
-
-
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -84,31 +84,39 @@ def assign(record: Record, assignments: Mapping[str, str]) -> Record:
     A choice is set by its name (`attention=local`), and then its fields (`attention.radius=128`).
     Raises UserError for an unknown name or a value of another type.
     """
-    changed: Any = record
-    for name, text in assignments.items():
-        changed = _assign(changed, name, name.split("."), text)
-    result: Record = changed
+    given = [(name, name.split("."), text) for name, text in assignments.items()]
+    result: Record = _assigned(record, given) if given else record
     return result
 
 
-def _assign(record: Any, name: str, path: list[str], text: str) -> Any:
+def _assigned(record: Any, given: Sequence[tuple[str, list[str], str]]) -> Any:
+    """All at once, since a record may check fields against each other; choices come before their fields."""
     if not is_dataclass(record) or isinstance(record, type):
+        name, path, _ = given[0]
         raise UserError(
             f"--set {name}: {path[0]!r} stands inside a plain value; leave out the last part of the name"
         )
     known = {entry.name: str(entry.type) for entry in fields(record)}
-    if path[0] not in known:
-        raise UserError(f"--set {name}: unknown name {path[0]!r}; there are {', '.join(sorted(known))}")
-    current = getattr(record, path[0])
-    if len(path) > 1:
-        return replace(record, **{path[0]: _assign(current, name, path[1:], text)})
+    changes: dict[str, Any] = {}
+    for name, path, text in given:
+        if path[0] not in known:
+            raise UserError(f"--set {name}: unknown name {path[0]!r}; there are {', '.join(sorted(known))}")
+        if len(path) == 1:
+            changes[path[0]] = _value(name, getattr(record, path[0]), text, known[path[0]])
+    for field_name in dict.fromkeys(path[0] for _, path, _ in given if len(path) > 1):
+        below = [(name, path[1:], text) for name, path, text in given if path[1:] and path[0] == field_name]
+        changes[field_name] = _assigned(changes.get(field_name, getattr(record, field_name)), below)
+    return replace(record, **changes)
+
+
+def _value(name: str, current: Any, text: str, kind: str) -> Any:
     if isinstance(current, Choice):
-        return replace(record, **{path[0]: _choose(name, current, text)})
+        return _choose(name, current, text)
     if is_dataclass(current):
         raise UserError(
             f"--set {name}: is a group; set one of {', '.join(e.name for e in fields(current))} in it"
         )
-    return replace(record, **{path[0]: _read(name, text, current, known[path[0]])})
+    return _read(name, text, current, kind)
 
 
 def _choose(name: str, current: Choice, text: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ FLOORS: dict[str, int] = {
     "errors": 1,
     "records": 1,
     "mechanisms": 1,
+    "dialects": 1,
     "config": 1,
     "runtime": 1,
     "nn.functional": 1,
@@ -42,15 +44,11 @@ FLOORS: dict[str, int] = {
     "arithmetic": 6,
     "chat": 6,
     "similarity": 6,
-    "explain": 6,
-    "reading": 6,
-    "latent": 6,
     "lab": 6,
     "parsing": 6,
     "tasks": 6,
     # 7 faces
     "cli": 7,
-    "serve": 7,
     "__main__": 7,
 }
 #: Names without a room: the package itself, and folders that only hold rooms. They import nothing of ours.
@@ -99,6 +97,26 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
 def test_every_module_has_its_place() -> None:
     lost = [name for path, name in zip(SOURCES, NAMES, strict=True) if _is_lost(module_name(path))]
     assert not lost, f"place these in FLOORS of {Path(__file__).name}: {lost}"
+
+
+def test_every_room_is_there() -> None:
+    missing = [name for name in FLOORS if not _exists(PACKAGE.joinpath(*name.split(".")))]
+    assert not missing, f"FLOORS names rooms that are not there: {missing}"
+
+
+def _exists(place: Path) -> bool:
+    return (place / "__init__.py").is_file() or place.with_suffix(".py").is_file()
+
+
+def test_the_page_of_the_floors_names_every_room() -> None:
+    """One row a floor, from the highest down; the folders inside a room may be named beside it."""
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[2] for line in page.splitlines() if re.match(r"\| \w+ \| `", line)]
+    table = rows[: max(FLOORS.values())]
+    named = [{name.removesuffix(".py").strip("/") for name in re.findall(r"`([^`]+)`", row)} for row in table]
+    told = [{room(name.replace("/", ".")) for name in names} for names in named]
+    floors = sorted(set(FLOORS.values()), reverse=True)
+    assert told == [{name for name in FLOORS if FLOORS[name] == floor} - {"__main__"} for floor in floors]
 
 
 def _is_lost(module: str) -> bool:

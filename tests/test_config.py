@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hanformer.config import ACTIVATION_ALIASES, ALIASES, APPLICATIONS, NORM_PLACES, POSITIONS, ModelConfig
+from hanformer.config import APPLICATIONS, NORM_PLACES, POSITIONS, ModelConfig
+from hanformer.dialects import ACTIVATION_ALIASES, ALIASES
 from hanformer.errors import UserError
 from hanformer.nn.functional.activations import ACTIVATIONS
 

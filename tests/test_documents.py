@@ -13,21 +13,7 @@ DOCUMENTS = [
     "README.md",
     "README.zh.md",
     "CONTRIBUTING.md",
-    "docs/architecture.md",
-    "docs/arithmetic.md",
-    "docs/models.md",
-    "docs/decoding_theory.md",
-    "docs/generation.md",
-    "docs/training.md",
-    "docs/tasks.md",
-    "docs/tiny.md",
-    "docs/chat.md",
-    "docs/scaling.md",
-    "docs/on_lstm.md",
-    "docs/attention.md",
-    "docs/lab.md",
-    "docs/experiments.md",
-    "docs/tokenizers.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
 ]
 PATH = re.compile(r"[\w.]*[\w/]*(/|\.(py|md))")
 NAME = re.compile(r"(\w+\.)*([A-Za-z_]\w+)(\(.*\))?( -> .*)?")

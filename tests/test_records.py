@@ -65,6 +65,29 @@ def test_fields_are_set_by_dotted_names() -> None:
     assert assign(changed, {"words": "", "limit": "none"}) == Whole(Square(5), changed.inner, flag=True)
 
 
+@dataclass(frozen=True)
+class Both:
+    first: str = ""
+    second: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.first) != bool(self.second):
+            raise UserError("first and second go together")
+
+
+@dataclass(frozen=True)
+class Holder:
+    both: Both = field(default_factory=Both)
+
+
+def test_fields_that_need_each_other_are_set_together() -> None:
+    assert assign(Both(), {"first": "a", "second": "b"}) == Both("a", "b")
+    assert assign(Holder(), {"both.second": "b", "both.first": "a"}) == Holder(Both("a", "b"))
+    with pytest.raises(UserError, match="go together"):
+        assign(Both(), {"first": "a"})
+    assert assign(Whole(), {"shape.side": "5", "shape": "square"}).shape == Square(5)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

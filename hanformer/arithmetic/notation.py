@@ -59,15 +59,18 @@ def _decimal_places(denominator: int) -> int | None:
     return max(twos, fives) if denominator == 1 else None
 
 
-def to_infix(expression: Expression) -> str:
+def to_infix(expression: Expression, slots: Sequence[str] = ()) -> str:
     """Infix text with the fewest brackets that keep the value; `parse` reads it back.
 
     括号最少的中缀文本；解析后值不变。
 
+    `slots` says how slots are written, N0 and so on where it does not: ``20%`` and ``1(1/2)`` need no brackets, and
+    `parse_written` reads them back.
     A sign is bracketed where it would follow an operator: ``2*(-3)``. A tree that leans left comes back as
     itself; ``a+(b-c)`` comes back as ``a+b-c``, and a number such as 1/3 as a division.
     """
-    return "".join(to_infix_tokens(_spelled_out(expression)))
+    written = {f"N{index}": text for index, text in enumerate(slots)}
+    return "".join(written.get(token, token) for token in to_infix_tokens(_spelled_out(expression)))
 
 
 def _spelled_out(expression: Expression) -> Expression:

@@ -79,6 +79,14 @@ def find_numbers(text: str, chinese_numerals: bool = False) -> list[NumberSpan]:
     return sorted(alone + chinese, key=lambda span: span.start)
 
 
+def as_operand(number: NumberSpan) -> str:
+    """How a number stands in an expression: as the text writes it, a fraction in brackets. 数在算式中的写法。"""
+    text = number.text.translate(_HALF_WIDTH).replace("．", ".").replace(",", "")
+    if read_literal(text) != number.value:  # Chinese numerals
+        text = str(number.value)
+    return f"({text})" if "/" in text and "(" not in text else text
+
+
 def _span(text: str, match: re.Match[str]) -> NumberSpan:
     value = _exact(match[0].replace(",", ""))
     kind = cast(NumberKind, match.lastgroup)

@@ -23,6 +23,7 @@ from hanformer.arithmetic.expression import (
 )
 from hanformer.arithmetic.layouts import ProblemLayout, Reading
 from hanformer.arithmetic.notation import to_infix
+from hanformer.arithmetic.slots import as_operand
 from hanformer.decode import AutomatonConstraint, Beam, Greedy, Hypothesis, Power, generate
 from hanformer.errors import UserError
 
@@ -34,8 +35,9 @@ LONGEST_TARGET = 48
 class Solution:
     """A solved problem. 一道题的解。
 
-    `expression` is written with the problem's own numbers, `value` is exact, `answer` is in the form that the
-    question asks for; `probability` is the share of the beam's probability that gives this value.
+    `expression` is written with the problem's own numbers as they stand there (20%, 1(1/2)), `value` is exact,
+    `answer` is in the form that the question asks for; `probability` is the share of the beam's probability that gives
+    this value.
     """
 
     text: str
@@ -47,9 +49,10 @@ class Solution:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A value that a model gives a problem, with its most probable expression. 候选答案及其概率。"""
+    """A value that a model gives a problem, with its most probable expression, also as text. 候选答案及其概率。"""
 
     expression: Expression
+    written: str
     value: Fraction
     probability: float
 
@@ -192,7 +195,8 @@ class Solver(Solving):
             found = self._evaluated(hypothesis, reading)
             if found is not None:
                 expression = fill_slots(found[0], [number.value for number in reading.numbers])
-                written.append(Candidate(expression, found[1], math.exp(hypothesis.score)))
+                text = to_infix(found[0], [as_operand(number) for number in reading.numbers])
+                written.append(Candidate(expression, text, found[1], math.exp(hypothesis.score)))
         return merged(written, self.vote)
 
     def _evaluated(self, hypothesis: Hypothesis, reading: Reading) -> tuple[Expression, Fraction] | None:
@@ -228,7 +232,7 @@ def decide(text: str, reading: Reading, candidates: Sequence[Candidate]) -> Solu
     total = sum(candidate.probability for candidate in candidates)
     answer = format_answer(best.value, text, best.expression, reading.numbers)
     share = best.probability / max(total, 1e-300)
-    return Solution(text, to_infix(best.expression), best.value, answer, share)
+    return Solution(text, best.written, best.value, answer, share)
 
 
 def fill_slots(expression: Expression, values: Sequence[Fraction]) -> Expression:

@@ -25,6 +25,8 @@ class Conversation:
     turns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.turns, str):
+            raise UserError(f"a conversation holds turns, got one text: write ({self.turns[:20]!r}, ...)")
         if len(self.turns) % 2:
             raise UserError(
                 f"a conversation holds utterances and their replies in turn; got {len(self.turns)} turns, "

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from hanformer.chat.egret import egret_dialogues, is_egret
 from hanformer.data.files import iterate_members, lines
+from hanformer.data.held_out import draw, hold_out
 from hanformer.data.tables import SPLITS, find_splits
 from hanformer.errors import UserError
 
@@ -79,19 +80,8 @@ def open_dialogues(
             f"{path}: there is no training file (train.*) among {', '.join(sorted(splits))}; name one of its files"
         )
     random = Random(f"dialogues/{seed}")
-    if splits.get("valid"):
-        held = splits["valid"]
-        held = random.sample(held, valid) if len(held) > valid else held
-    else:
-        if len(train) <= valid:
-            raise UserError(
-                f"{path}: has {len(train)} dialogues, {valid} are held out to choose by; take fewer, such as "
-                f"--set valid={max(len(train) // 10, 1)}, "
-                "or name a validation file"
-            )
-        random.shuffle(train)
-        held, train = train[:valid], train[valid:]
-    return DialogueData(str(path), random.sample(train, limit) if 0 < limit < len(train) else train, held)
+    train, held = hold_out(path, "dialogues", train, splits.get("valid", []), valid, random)
+    return DialogueData(str(path), draw(train, limit, random), held)
 
 
 def open_test(path: str | Path) -> list[Dialogue]:

@@ -169,7 +169,7 @@ def layout_named(name: str, vocabulary: Vocabulary) -> DialogueLayout:
     if missing:
         raise UserError(
             f"the layout {name} needs {' and '.join(missing)} in the vocabulary, which has no such token; "
-            "choose the layout alternating (--set layout=alternating)"
+            "choose the layout alternating"
         )
     cls_id, sep_id = vocabulary.cls_id, vocabulary.sep_id
     if name == "alternating":

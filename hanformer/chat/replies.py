@@ -53,7 +53,7 @@ def reply_options(words: Mapping[str, Any] | None = None, *, plain: bool = False
     if not plain:
         samples = given.get("rule", "sample") == "sample"
         chosen = {"consistent": True} if given.keys() & set(_TRUNCATIONS) else NUCLEUS
-        values |= {**(chosen if samples else {}), **NO_REPEAT}
+        values |= {**(chosen if samples else {}), **({} if given.get("rule") == "contrastive" else NO_REPEAT)}
     values |= given
     if not values.get("no_repeat_ngram", 1):
         del values["no_repeat_ngram"]
@@ -100,8 +100,11 @@ class Replier:
     def prompt(self, history: Sequence[str]) -> Prompt:
         """What the model reads of a history. 由历史构造提示。
 
-        Raises UserError for no history, a turn without tokens, and a last turn that does not fit alone.
+        Raises UserError for no history, one text in its place, a turn without tokens, and a last turn that does not fit
+        alone.
         """
+        if isinstance(history, str):
+            raise UserError(f"a history is a sequence of turns, got one text: write [{history[:20]!r}]")
         turns = [utterance_ids(self.tokenizer, turn) for turn in history]
         if not turns or not all(turns):
             raise UserError("the utterance is empty: write some text")

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hanformer.cli.model_options import Application, ConfigFile, Family, TokenizerPath
-from hanformer.cli.options import Device, Precision, Threads
 from hanformer.cli.writing import Writing
 
 if TYPE_CHECKING:
@@ -49,17 +47,12 @@ class Diagnose(Writing):
     gamma: Annotated[float, typer.Option(help="Rebalancing merges pairs above it. 再平衡的概率阈值。")] = 0.1
     report: Annotated[Path | None, typer.Option(help="An HTML page to write. 网页报告。")] = None
     figure: Annotated[Path | None, typer.Option(help="A picture to write (.png, .svg). 图。")] = None
-    application: Application = None
-    family: Family = None
-    config: ConfigFile = None
-    tokenizer: TokenizerPath = None
-    precision: Precision = "auto"
-    device: Device = "auto"
-    threads: Threads = None
 
     def __call__(self) -> None:
-        from hanformer.tasks.diagnosis_report import table, write_figure, write_page
+        from hanformer.tasks.diagnosis_report import kind_of_picture, table, write_figure, write_page
 
+        if self.figure is not None:  # before what may take minutes
+            kind_of_picture(self.figure)
         kind = self._kind()
         found = self._of_model() if kind == "model" else self._of_texts(kind)
         typer.echo(table(found))
@@ -74,6 +67,11 @@ class Diagnose(Writing):
 
         if self.kind not in ("auto", "text", "file", "model"):
             raise UserError(f"kind: expected auto, text, file or model, got {self.kind!r}")
+        prompted = self.prompt or self.prompts
+        if prompted and self.kind in ("text", "file"):
+            raise UserError("prompts are for models: leave --prompt and --prompts out, or --kind")
+        if prompted:  # a model may be known by its name alone
+            return "model"
         return kind_of(self.what) if self.kind == "auto" else self.kind
 
     def _of_model(self) -> "Diagnosis":

@@ -1,7 +1,7 @@
 """`hanformer generate`: text from any model that writes, by every rule of the engine."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, make_dataclass
 from functools import partial
 from itertools import islice
@@ -13,8 +13,7 @@ import typer
 from hanformer.cli.bar import bar
 from hanformer.cli.generation_options import choice_fields
 from hanformer.cli.lines import typed_lines
-from hanformer.cli.model_options import Application, Checkpoint, ConfigFile, Family, TokenizerPath
-from hanformer.cli.options import Device, Precision, Threads
+from hanformer.cli.model_options import Checkpoint
 from hanformer.cli.writing import Writing
 
 if TYPE_CHECKING:
@@ -57,19 +56,21 @@ class _Generation(Writing):
         int | None, _file(help="Log p of every token and so many others. 逐词元候选。")
     ] = None
     as_json: Annotated[bool, _file("--json", help="Print JSON lines. 输出 JSON 行。")] = False
-    application: Application = None
-    family: Family = None
-    config: ConfigFile = None
-    tokenizer: TokenizerPath = None
-    precision: Precision = "auto"
-    device: Device = "auto"
-    threads: Threads = None
 
     def __call__(self) -> None:
         from hanformer.tasks.generation_options import read_options
 
         options = read_options(vars(self))
         _check_files(self.text, self.source, self.out)
+        if self.stream:
+            _check_stream(
+                {
+                    "--out": self.out is not None,
+                    "--json": self.as_json,
+                    "--scores": self.scores,
+                    "--alternatives": self.alternatives is not None,
+                }
+            )
         writer = self.writer(self.model, options)
         if self.source is not None and self.out is not None:
             origin = {"model": self.model, "precision": self.precision}
@@ -103,6 +104,16 @@ def _check_files(text: Sequence[str] | None, source: str | None, out: Path | Non
         raise UserError("give prompts as arguments, or a file by --input, not both")
     if out is not None and not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}; make it first, or choose another place")
+
+
+def _check_stream(others: Mapping[str, bool]) -> None:
+    from hanformer.errors import UserError
+
+    given = [name for name, chosen in others.items() if chosen]
+    if given:
+        raise UserError(
+            f"--stream shows the text alone, as it comes: leave {' and '.join(given)} out, or --stream"
+        )
 
 
 def _write_file(

@@ -25,12 +25,16 @@ def inspect(
 
     查看检查点的张量、家族与配置，以及加载时的吻合情况。
 
+    With --family the exit code is 2 where the checkpoint does not load as that family.
+
     Example: hanformer inspect chinese_L-12_H-768_A-12/bert_model.ckpt
     """
     from hanformer.tasks.inspection import inspect as look
 
     found = look(checkpoint, family=family, config=config)
     typer.echo("\n".join([*_title(found), *_tensors(found, everything), *_loaded(found, everything)]))
+    if family is not None and not found.fits:
+        raise typer.Exit(2)
 
 
 def _title(found: Inspection) -> Iterator[str]:
@@ -61,6 +65,7 @@ def _loaded(found: Inspection, everything: bool) -> Iterator[str]:
     heads = ", ".join(found.loaded.heads) or "none"
     yield f"\nas {found.family or 'a model of ours'}: {found.loaded.parameters:,} parameters, heads: {heads}"
     yield from (f"  {line}" for line in found.loaded.report.text().splitlines())
+    yield from () if found.left_out is None else (f"  {found.left_out}",)
 
 
 def _config(loaded: Loaded, everything: bool) -> Iterator[str]:

@@ -12,8 +12,9 @@ def score(
     hypotheses: Annotated[
         str,
         typer.Argument(
-            help="Generated texts: one a line, or JSON lines with --field; plain, .gz or .zip; - is standard input. "
-            "生成的文本：每行一条，或配合 --field 的 JSON 行；- 为标准输入。"
+            help="Generated texts: one a line, what `hanformer generate --out` wrote (first results), or JSON lines "
+            "with --field; plain, .gz or .zip; - is standard input. "
+            "生成的文本：每行一条、generate --out 的结果文件，或配合 --field 的 JSON 行；- 为标准输入。"
         ),
     ],
     references: Annotated[
@@ -36,18 +37,21 @@ def score(
     ROUGE and sentence BLEU are means over texts with the conventions of the posts on title generation; corpus BLEU
     and chrF are sacrebleu's, each with its signature. All are printed in hundredths.
 
-    Example: hanformer score written.jsonl references.txt --field text
+    Examples: hanformer score written.txt references.txt; hanformer score records.jsonl references.txt --field text
     """
     import json
 
     from hanformer.errors import UserError
     from hanformer.similarity.vector_files import read_texts
+    from hanformer.tasks.generation_files import written_texts
     from hanformer.tasks.scoring import score_texts
     from hanformer.weights.atomic import write_text
 
     if out is not None and not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}; make it first, or choose another place")
-    scores = score_texts(read_texts(hypotheses, field), read_texts(references, reference_field))
+    found = written_texts(hypotheses) if field is None and hypotheses.endswith(".jsonl") else None
+    written = read_texts(hypotheses, field) if found is None else found
+    scores = score_texts(written, read_texts(references, reference_field))
     typer.echo(f"{scores.texts:,} texts\n{scores.table()}")
     if out is not None:
         write_text(out, json.dumps(scores.to_dict(), ensure_ascii=False, indent=2) + "\n")

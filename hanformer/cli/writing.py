@@ -1,26 +1,27 @@
 """What the commands share whose model writes text: where it lies, and how it is opened."""
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hanformer.cli.model_options import warnings_as_lines
-from hanformer.cli.options import prepare_machine
+from hanformer.cli.model_options import Application, ConfigFile, Family, TokenizerPath, warnings_as_lines
+from hanformer.cli.options import Device, Precision, Threads, prepare_machine
 
 if TYPE_CHECKING:
     from hanformer.tasks.generation import Writer
     from hanformer.tasks.generation_options import GenerationOptions
 
 
+@dataclass(frozen=True, kw_only=True)
 class Writing:
-    """A command with a model that writes; its record says which options it has. 使用生成模型的命令的公共部分。"""
+    """The options of a command with a model that writes; a command adds its own. 使用生成模型的命令的公共选项。"""
 
-    application: str | None
-    family: str | None
-    config: Path | None
-    tokenizer: Path | None
-    precision: str
-    device: str
-    threads: int | None
+    application: Application = None
+    family: Family = None
+    config: ConfigFile = None
+    tokenizer: TokenizerPath = None
+    precision: Precision = "auto"
+    device: Device = "auto"
+    threads: Threads = None
 
     def writer(self, model: str, options: "GenerationOptions") -> "Writer":
         """The model, ready to write; what loading warns of is told in lines. 打开可以生成文本的模型。"""

@@ -54,18 +54,15 @@ def read_json_records(path: str | Path) -> list[dict[str, object]]:
     return records
 
 
-def lines(path: str | Path, member: str = "") -> Iterator[str]:
+def lines(path: str | Path) -> Iterator[str]:
     r"""Yield the lines of a UTF-8 text file (plain, .gz or .zip) without their ends, ``\n`` or ``\r\n``.
 
     逐行读出 UTF-8 文本（可压缩），不含行尾符。
 
-    Only ``\n`` ends a line, so that a line may hold any other character. A byte order mark is dropped. `member` is the
-    one file of a zip that is wanted, by its name there; without it all of them are read.
+    Only ``\n`` ends a line, so that a line may hold any other character. A byte order mark is dropped.
     Raises: UserError naming the file, and the line that is not UTF-8.
     """
     for name, chunks in iterate_members(path, suffixes=(".txt",)):
-        if member and name != f"{path}:{member}":
-            continue
         for number, raw in enumerate(_raw_lines(chunks), start=1):
             raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
             try:

@@ -22,9 +22,14 @@ class Power:
     """Length penalty length ** alpha: 0 compares sums, 1 compares means per token.
 
     幂形式的长度惩罚：0 比较总和，1 比较平均。
+
+    Raises UserError for an exponent beyond -50 to 50, whose powers would leave the range of numbers.
     """
 
     alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_exponent(self.alpha)
 
     def __call__(self, length: int) -> float:
         return float(length**self.alpha)
@@ -36,13 +41,22 @@ class Gnmt:
 
     GNMT 形式的长度惩罚。
 
+    Errors are those of `Power`.
     Source: Wu et al. 2016, Google's Neural Machine Translation System, arXiv 1609.08144.
     """
 
     alpha: float = 0.6
 
+    def __post_init__(self) -> None:
+        _check_exponent(self.alpha)
+
     def __call__(self, length: int) -> float:
         return float(((5 + length) / 6) ** self.alpha)
+
+
+def _check_exponent(alpha: float) -> None:
+    if not -50 <= alpha <= 50:
+        raise UserError(f"expected a length penalty from -50 to 50 (the exponent of the length), got {alpha}")
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ class Bert4kerasBeam:
 
         score(y) = sum_t log(p(y_t | y_<t) + 1e-12)
 
-    A path is complete when it ends with the end token, holds `minimum_ends` of them, and is at least
-    `minimum_length` tokens long (the end tokens count). When the best path is complete, it is the result;
-    otherwise the complete ones are dropped for good and the beam narrows by as many. At the maximum length
-    the best path is the result. The end token is not forbidden before the minimum lengths, it only closes
-    nothing there: call `generate` with `minimum_length=0`, for its default forbids an end at the first step.
-    bert4keras counts a start token in its own minlen; here it belongs to the prompt.
+    A path is complete when it ends with the end token and holds `minimum_ends` of them, or a stop condition
+    finishes it, and it is at least `minimum_length` tokens long (the end tokens count). When the best path
+    is complete, it is the result; otherwise the complete ones are dropped for good and the beam narrows by
+    as many. At the maximum length the best path is the result. The end token is not forbidden before the
+    minimum lengths, it only closes nothing there: call `generate` with `minimum_length=0`, for its default
+    forbids an end at the first step. bert4keras counts a start token in its own minlen; here it belongs to
+    the prompt.
 
     Raises UserError for fewer than one beam or end.
 
@@ -58,8 +59,9 @@ class Bert4kerasBeam:
 
     def complete(self, search: Search, path: Path) -> bool:
         """Whether the path may be given back as finished."""
-        ends = path.tokens.count(search.limits.end_id)
-        return search.ended(path) and ends >= self.minimum_ends and len(path.tokens) >= self.minimum_length
+        end = search.limits.end_id
+        enough = path.tokens[-1] != end or path.tokens.count(end) >= self.minimum_ends
+        return search.ended(path) and enough and len(path.tokens) >= self.minimum_length
 
     def hypotheses(self, search: Search) -> list[Hypothesis]:
         """One hypothesis, scored by its sum."""

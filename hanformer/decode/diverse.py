@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,8 +46,8 @@ class DiverseBeam:
             raise UserError(
                 f"expected groups that divide the beams, got {self.groups} groups of {self.beams} beams"
             )
-        if not self.strength >= 0:
-            raise UserError(f"expected a strength of at least 0, got {self.strength}")
+        if not 0 <= self.strength < math.inf:
+            raise UserError(f"expected a finite strength of at least 0, got {self.strength}")
         if not 1 <= self.results <= self.beams:
             raise UserError(f"expected 1 <= results <= beams, got {self.results} and {self.beams}")
         Beam(self.beams, self.results, self.penalty, self.stopping)  # refuses an unknown stopping rule

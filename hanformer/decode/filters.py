@@ -15,10 +15,12 @@ def temperature(logits: Tensor, value: float) -> Tensor:
 
     温度：logits 除以 T。
 
-    Raises UserError unless value > 0.
+    Raises UserError unless value > 0 and finite.
     """
-    if not value > 0:
-        raise UserError(f"expected a temperature above 0, got {value}; for temperature 0 decode greedily")
+    if not 0 < value < math.inf:
+        raise UserError(
+            f"expected a finite temperature above 0, got {value}; for temperature 0 decode greedily"
+        )
     return logits / value
 
 

@@ -74,7 +74,8 @@ def gibbs_sample(
         place ~ uniform over `places` of the row,   token ~ p(token at that place | all others)
 
     Where the conditionals belong to one joint distribution, the chain's own distribution comes near to that joint.
-    Raises UserError where a row has no place to draw, or a place lies outside of it.
+    Raises UserError where a row has no place to draw, or a place lies outside of it, and where the conditional gives
+    another shape, logits that are not a number or infinite, or nothing that may be drawn.
     Source: kexue.fm/archives/8119.
     """
     _check(rows, places)
@@ -83,7 +84,7 @@ def gibbs_sample(
     for step in range(1, chain.steps + 1 if rows else 1):
         where, which = chain.draws(len(rows), step)
         chosen = [own[int(u * len(own))] for own, u in zip(places, where, strict=True)]
-        chances = conditional(current, chosen).double().softmax(-1)
+        chances = _chances(conditional(current, chosen), len(rows))
         tokens = inverse_draw(chances, torch.tensor(which, dtype=torch.float64, device=chances.device))
         for row, place, token in zip(current, chosen, tokens.tolist(), strict=True):
             row[place] = token
@@ -91,6 +92,19 @@ def gibbs_sample(
             for states, row in zip(kept, current, strict=True):
                 states.append(tuple(row))
     return kept
+
+
+def _chances(logits: Tensor, rows: int) -> Tensor:
+    """The probabilities [R, V] of what the conditional gives, in float64."""
+    if logits.dim() != 2 or len(logits) != rows:
+        raise UserError(f"expected the conditional to return logits [{rows}, V], got {list(logits.shape)}")
+    chances = logits.double().softmax(-1)
+    if not bool(chances.isfinite().all()):
+        raise UserError(
+            "expected finite logits, with -inf for some impossible tokens, got NaN, +inf, or a row of -inf alone; "
+            "check the weights and the precision of the model"
+        )
+    return chances
 
 
 def _check(rows: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> None:

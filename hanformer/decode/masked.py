@@ -39,7 +39,8 @@ def extract(probabilities: Tensor, passage: Sequence[int], end_id: int) -> Answe
         score = mean of p_i(a_i), the end token's included
 
     Of equals the token with the lowest id is taken. `probabilities` [L, V] are those of the L slots.
-    Raises UserError where there is no slot, an id is outside the vocabulary, or the passage holds the end token.
+    Raises UserError where there is no slot, a probability is no number, an id is outside the vocabulary, or the passage
+    holds the end token.
     """
     _check(probabilities, passage, end_id)
     automaton, tokens, total = PassageNgrams([passage], end_id), [], 0.0
@@ -58,6 +59,10 @@ def _check(probabilities: Tensor, passage: Sequence[int], end_id: int) -> None:
     if probabilities.dim() != 2 or not len(probabilities):
         raise UserError(
             f"expected probabilities [slots, V] of at least 1 slot, got {list(probabilities.shape)}"
+        )
+    if not bool(probabilities.isfinite().all()):
+        raise UserError(
+            "expected probabilities that are numbers, got NaN or infinity; check the weights of the model"
         )
     size = probabilities.shape[1]
     for name, ids in (("the passage's ids", passage), ("the end token", [end_id])):

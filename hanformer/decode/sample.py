@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -114,10 +115,11 @@ class Sample:
         draws, device = self.draws(searches), scores.logits.device
         rows = torch.tensor([draw.row for draw in draws], device=device)
         uniforms = [uniform(self.seed, draw.prompt, draw.number, draw.step) for draw in draws]
-        # A row with nothing allowed has no softmax: it draws a token of -inf, which the loop drops.
+        # A row of which nothing is left has no softmax; what it draws is impossible, and the loop drops it.
         probabilities = self.filter(scores.logits, rows_of(searches)).softmax(-1).nan_to_num(0.0)[rows]
         drawn = inverse_draw(probabilities, torch.tensor(uniforms, dtype=torch.float64, device=device))
         values = scores.logits[rows, drawn] - scores.normaliser[rows]
+        values = values.masked_fill(probabilities.gather(1, drawn[:, None])[:, 0] == 0, -math.inf)
         proposals: list[list[Proposal]] = [[] for _ in range(len(scores.logits))]
         for draw, value, token in zip(draws, values.tolist(), drawn.tolist(), strict=True):
             proposals[draw.row].append((value, token))

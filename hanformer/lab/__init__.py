@@ -51,6 +51,11 @@ EXPERIMENTS: dict[str, Experiment] = {
         "正弦位置的内积与旋转位置的远程衰减。",
         "hanformer.lab.positions:run",
     ),
+    "rare-features": Experiment(
+        "What each update rule does with a weight whose first gradient comes late, such as a rare word's.",
+        "各更新规则如何对待首个梯度很晚才到的参数，例如稀有词。",
+        "hanformer.lab.rare_features:run",
+    ),
     "rnn-gradients": Experiment(
         "How far gradients reach back in an RNN, LSTM, GRU and their kin: exact Jacobians, norms by lag.",
         "RNN、LSTM、GRU 等的梯度能回传多远：精确雅可比与各步长的范数。",

@@ -8,16 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hanformer.config import ALIASES, ModelConfig
+from hanformer.config import ModelConfig
+from hanformer.dialects import ALIASES
 from hanformer.errors import UserError
 from hanformer.models.families import Family, family_of, foreign_type, recognise, resembles
 from hanformer.models.names import NameMap, entry
-from hanformer.weights.hub import local_place
+from hanformer.weights.hub import local_place, reaching
 from hanformer.weights.source import Source, open_described, open_source
 
 CONFIG_FILE = "config.json"
+#: A head that must stop, and what kind it is, beside the weights that it was trained with.
+STOP_WEIGHTS_FILE, STOP_FILE = "stop.safetensors", "stop.json"
 #: A config.json of ours says so.
 OWN_FORMAT = "hanformer"
+
+
+class LeftOut(UserWarning):
+    """What lies beside the weights and does not come with them. 未随权重一起读取的部分。"""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,18 @@ class Checkpoint:
         """The published names."""
         return frozenset(self.source.names())
 
+    @property
+    def left_out(self) -> str | None:
+        """A sentence on the head that must stop beside the weights, which `load` does not open; None without one."""
+        place = Path(self.source.origin)
+        folder = place if place.is_dir() else place.parent
+        if not any((folder / name).is_file() for name in (STOP_FILE, STOP_WEIGHTS_FILE)):
+            return None
+        return (
+            f"{self.origin}: the head that must stop ({STOP_WEIGHTS_FILE}) is left out: hanformer.load opens the model "
+            "without it, hanformer.models.terminating_files.load_writing with it, as generate, evaluate and chat do"
+        )
+
     def config(self, changes: Mapping[str, Any]) -> ModelConfig:
         """The config that the JSON, the family's defaults and the changes make together."""
         try:
@@ -52,6 +71,7 @@ class Checkpoint:
     def _written(self, convention: Any) -> ModelConfig:
         """The config without changes, apart from what a convention makes of the JSON's words."""
         if self.dialect == "own":
+            self._refuse_another_family()
             return ModelConfig.from_dict(own_values(self.raw))
         family = self.known_family()
         said = ModelConfig.words(self.raw)
@@ -59,6 +79,15 @@ class Checkpoint:
         follows = {**family.reads(asked, self.dialect, self.source), **family.fixed}
         own = {"application": self.raw.get("application", family.application), "family": family.name}
         return ModelConfig.from_dict({**family.defaults, **said, **own, **follows})
+
+    def _refuse_another_family(self) -> None:
+        """Beside what our own config says no other can be named: all else in it was made of that."""
+        said = _own_family(self.raw)
+        if said is not None and self.family is not None and self.family is not said:
+            raise UserError(
+                f"{self.origin}: its own config says the family {said.name}; leave {self.family.name} out "
+                "(family=, --family)"
+            )
 
     def _named(self, complaint: str) -> str:
         """What is wrong with the JSON, with the path, and with the JSON's own word for the field."""
@@ -111,8 +140,9 @@ def open_checkpoint(
     `config` is a JSON file or its values, where none lies beside the weights. Raises UserError for what is missing,
     and for a family of another name.
     """
-    place = _opened_place(path)
-    return _checkpoint(path, place, open_source(place, checksums=checksums), family, config)
+    with reaching(path):
+        place = _opened_place(path)
+        return _checkpoint(path, place, open_source(place, checksums=checksums), family, config)
 
 
 def _opened_place(path: str | Path) -> Path:
@@ -134,8 +164,9 @@ def describe_checkpoint(
 
     打开检查点以供查看：只有 TensorFlow 索引也可以。
     """
-    place = _opened_place(path)
-    return _checkpoint(path, place, open_described(place), family, config)
+    with reaching(path):
+        place = _opened_place(path)
+        return _checkpoint(path, place, open_described(place), family, config)
 
 
 def _checkpoint(

@@ -10,10 +10,10 @@ from torch import Tensor
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.models.belonging import check_batch
-from hanformer.models.laid_out import LaidOut
+from hanformer.models.language_model import LanguageModel, refuse_training
 from hanformer.models.output import Output
 from hanformer.models.stack import Stack, prompt_tensors
-from hanformer.models.transformer import head_names, initialise, real_tokens, refuse_training
+from hanformer.models.transformer import head_names, real_tokens
 from hanformer.nn.attention.passing import Pass
 from hanformer.nn.attention.state import DecodingState
 from hanformer.nn.functional.packing import Layout, Packing, find_packing
@@ -22,7 +22,7 @@ from hanformer.nn.layers.embedding import Embeddings
 from hanformer.nn.layers.heads import vocabulary_head
 
 
-class EncoderDecoder(LaidOut):
+class EncoderDecoder(LanguageModel):
     """An encoder stack, a decoder stack that looks at it, one token table for both, and a vocabulary head.
 
     编码器—解码器：两个层堆叠共用词嵌入表，解码器通过交叉注意力读取编码结果。
@@ -57,14 +57,9 @@ class EncoderDecoder(LaidOut):
         return () if self.lm_head is None else ("lm",)
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.embeddings.token.weight.device
-
-    def initialise(self) -> EncoderDecoder:
-        """Truncated normal weights of deviation `config.initial_deviation`; unit gains. 截断正态初始化。"""
-        initialise(self, self.config.initial_deviation)
-        return self
+    def writing(self) -> Stack:
+        """The decoder."""
+        return self.decoder
 
     def encode(self, token_ids: Tensor, layout: Layout) -> Tensor:
         """[N] packed ids to encoder states [N, C]."""
@@ -78,13 +73,6 @@ class EncoderDecoder(LaidOut):
         embedded = self.embeddings(token_ids, layout)
         hidden: Tensor = self.decoder(embedded, self.decoder.begin(layout), memory=(memory, cross))
         return hidden
-
-    def lm_logits(self, hidden: Tensor) -> Tensor:
-        """[M, C] to [M, V]. Raises UserError where the model has no vocabulary head."""
-        if self.lm_head is None:
-            raise UserError('this model has no vocabulary head: build or load it with heads=("lm",)')
-        logits: Tensor = self.lm_head(hidden)
-        return logits
 
     def forward(
         self,
@@ -154,29 +142,6 @@ class EncoderDecoder(LaidOut):
         return hidden
 
     @torch.no_grad()
-    def prompt(
-        self, rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
-    ) -> tuple[Tensor, DecodingState]:
-        """Encodes the rows and starts the decoder: next-token logits [B, V], and the state to go on from.
-
-        编码输入并启动解码器，返回下一词元 logits 与解码状态。
-
-        Arguments and errors are those of `read`.
-        """
-        hidden, cache = self.read(rows, segments)
-        return self.lm_logits(hidden), cache
-
-    @torch.no_grad()
-    def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
-        """Appends tokens [R, T] to the rows of the state; returns next-token logits [R, T, V].
-
-        向每行追加词元并返回下一词元的 logits。
-
-        Errors are those of `advance`.
-        """
-        return self.lm_logits(self.advance(tokens, state).flatten(0, 1)).unflatten(0, tokens.shape)
-
-    @torch.no_grad()
     def read(
         self, rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
     ) -> tuple[Tensor, DecodingState]:
@@ -200,22 +165,6 @@ class EncoderDecoder(LaidOut):
     def states_read(self, rows: Sequence[Sequence[int]]) -> list[int]:
         """How many states `read` gives for each prompt: that of the decoder's start token. 每个提示的隐状态个数。"""
         return [1] * len(rows)
-
-    @torch.no_grad()
-    def advance(self, tokens: Tensor, state: DecodingState) -> Tensor:
-        """Appends tokens [R, T] to the rows of the state; returns the decoder's states [R, T, C].
-
-        向每行追加词元并返回解码器隐状态。
-
-        Raises UserError for a model in training mode, and for tokens of another shape.
-        """
-        refuse_training(self)
-        if tokens.dim() != 2 or tokens.shape[0] != state.rows:
-            raise UserError(f"step: expected tokens [{state.rows}, T], got {list(tokens.shape)}")
-        layout = state.begin(tokens.shape[1])
-        return self.decoder.extend(self.embeddings(tokens.flatten(), layout), state).unflatten(
-            0, tokens.shape
-        )
 
 
 def _unpacked(packing: Packing, states: list[Tensor] | None) -> tuple[Tensor, ...] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.mechanisms import Mechanism
 from hanformer.models.belonging import check_dtype, device_named
-from hanformer.models.checkpoint import Checkpoint, open_checkpoint
+from hanformer.models.checkpoint import Checkpoint, LeftOut, open_checkpoint
 from hanformer.models.encoder_decoder import EncoderDecoder
 from hanformer.models.families import foreign_type
 from hanformer.models.laid_out import lay_out
@@ -83,6 +84,8 @@ def load(
     With `resize=True`, misshapen ones are made larger or smaller (`models.resizing`): with `changes`, a published
     model starts one of another size.
     `checksums=False` leaves out the check of TensorFlow's CRCs.
+    A head that must stop, where one lies beside the weights, is left out with the warning `LeftOut`:
+    `models.terminating_files.load_writing` opens it too.
 
     Built on the meta device: nothing is initialised that the file then overwrites; tensors are mapped from the file
     where its format allows, copy on write. Returns a `Transformer`, an `EncoderDecoder` for the T5 kinds, or the
@@ -108,6 +111,8 @@ def load(
     noted = report.unexpected or report.dropped or (attention is not None and report.fresh)
     if not report.fits or noted:
         warnings.warn(report.text(), stacklevel=2)
+    if checkpoint.left_out is not None:
+        warnings.warn(checkpoint.left_out, LeftOut, stacklevel=2)
     # Embedded models are stored in half precision to be small, not to be computed with.
     wide = torch.float32 if dtype is None and is_embedded(path) else dtype
     if wide is not None or target.type != "cpu":
@@ -132,28 +137,69 @@ def assemble(
     `fitting` gives, for the config of the model, what is done with misshapen tensors; they are left unless given.
     With `strict`, raises UserError where they do not fit, before anything is initialised.
     """
+    model, report, state = _matched(checkpoint, changes, heads, rows or TokenRows(), fitting)
+    if strict:
+        _refuse(checkpoint, report, changes)
+    for name, tensor in model.state_dict().items():
+        if name not in state:
+            state[name] = _fresh(name, tensor.shape, model)
+    place(model, state)
+    return model, report
+
+
+def examine(checkpoint: Checkpoint, heads: Sequence[str]) -> tuple[Model, LoadReport, str | None]:
+    """The model without weights, the report on how the checkpoint fits it, and why `load` would refuse it, if so.
+
+    不含权重的模型、吻合报告，以及 load 拒绝的理由；不占用内存。
+    """
+    model, report, _ = _matched(checkpoint, {}, heads, TokenRows(), None)
+    # Layers shared their tensors so far, and would be counted as one.
+    place(model, {name: value.new_empty(value.shape) for name, value in model.state_dict().items()})
+    try:
+        _refuse(checkpoint, report, {})
+    except UserError as error:
+        return model, report, str(error)
+    return model, report, None
+
+
+def _matched(
+    checkpoint: Checkpoint,
+    changes: Mapping[str, Any],
+    heads: Sequence[str] | None,
+    rows: TokenRows,
+    fitting: Callable[[ModelConfig], Fit] | None,
+) -> tuple[Model, LoadReport, dict[str, Tensor]]:
+    """The model without weights, the report, and the parameters that the checkpoint gives."""
     asked = _applicable(checkpoint, changes)
-    config, rows = checkpoint.config(asked), rows or TokenRows()
+    config = checkpoint.config(asked)
     rows.check(config.vocab_size)
     pad = asked["pad_id"] if "pad_id" in asked else rows.place_of(config.pad_id)
     config = config.changed({"vocab_size": rows.count(config.vocab_size), "pad_id": pad})
     model = skeleton(config, _heads(checkpoint, config, heads))
-    expected = model.state_dict()
+    own = _of_its_mechanism(checkpoint, model)
+    expected = {name: value for name, value in model.state_dict().items() if name not in own}
     stored = config if fitting is None else _as_published(checkpoint, asked)
     names = checkpoint.name_map(stored, _parameters(checkpoint, model))
     chosen, left = names.choose(list(expected), checkpoint.names)
     fit = as_stored if fitting is None else fitting(config)
     read = read_parameters(checkpoint, chosen, expected, rows, fit)
-    state = read.state
-    report = _report(checkpoint, names, expected, chosen, left, read.misshapen)
-    if strict:
-        _refuse_misfits(checkpoint, report)
-        _refuse_losses(checkpoint, report, changes)
-    for name, tensor in expected.items():
-        if name not in state:
-            state[name] = _fresh(name, tensor.shape, model)
-    place(model, state)
-    return model, report
+    return model, _report(checkpoint, names, expected, chosen, [*left, *own], read.misshapen), read.state
+
+
+def _of_its_mechanism(checkpoint: Checkpoint, model: Model) -> list[str]:
+    """Parameters that have another shape than with the attention of the checkpoint: no weights of it fit them."""
+    saved = checkpoint.config({}).attention
+    if saved == model.config.attention:
+        return []
+    before = skeleton(model.config.changed({"attention": saved}), model.heads).state_dict()
+    shapes = {name: value.shape for name, value in before.items()}
+    return [name for name, value in model.state_dict().items() if shapes.get(name, value.shape) != value.shape]
+
+
+def _refuse(checkpoint: Checkpoint, report: LoadReport, changes: Mapping[str, Any]) -> None:
+    """Raises UserError for what is not loaded unless strict=False."""
+    _refuse_misfits(checkpoint, report)
+    _refuse_losses(checkpoint, report, changes)
 
 
 def _refuse_misfits(checkpoint: Checkpoint, report: LoadReport) -> None:
@@ -242,9 +288,19 @@ def _allowed(checkpoint: Checkpoint, heads: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def skeleton(config: ModelConfig, heads: Sequence[str]) -> Model:
-    """The model without weights, on the meta device. meta 设备上的空模型。"""
-    with to_be_filled():
-        return Transformer(config, heads) if config.decoder_layers is None else EncoderDecoder(config, heads)
+    """The model without weights, on the meta device; raises UserError for sizes that no tensor has.
+
+    meta 设备上的空模型。
+    """
+    try:
+        with to_be_filled():
+            return (
+                Transformer(config, heads) if config.decoder_layers is None else EncoderDecoder(config, heads)
+            )
+    except RuntimeError as error:
+        raise UserError(
+            f"config: its sizes make no model ({str(error).splitlines()[0]}); is it damaged?"
+        ) from None
 
 
 def _report(
@@ -257,17 +313,18 @@ def _report(
 ) -> LoadReport:
     used = {name for found in chosen for name in found.theirs}
     rest = sorted(name for name in checkpoint.names - used if not names.is_ignored(name))
-    published, known = names.published(), names.known()
+    possible = replace(names, entries=tuple(e for e in names.entries if expected.keys() >= set(e.ours)))
+    published, sought = names.published(), possible.expected()
     lost = _lost(names, expected)
     return LoadReport(
         checkpoint.origin,
         sum(len(found.ours) for found in chosen) - len(misshapen),
-        missing=tuple(_sought(name, names) for name in left if name in known),
+        missing=tuple(_sought(name, sought[name]) for name in left if name in sought),
         misshapen=tuple(misshapen),
         unexpected=tuple(name for name in rest if name not in published),
         unused=tuple(name for name in rest if name in published - lost),
         dropped=tuple(name for name in rest if name in lost),
-        fresh=tuple(name for name in left if name not in known),
+        fresh=tuple(name for name in left if name not in sought),
     )
 
 
@@ -279,8 +336,7 @@ def _lost(names: NameMap, expected: Mapping[str, Tensor]) -> set[str]:
     return {name for found in body for name in found.theirs} - held
 
 
-def _sought(name: str, names: NameMap) -> str:
-    theirs = names.expected(name)
+def _sought(name: str, theirs: str) -> str:
     return name if theirs == name else f"{name} (looked for {theirs})"
 
 

@@ -132,20 +132,13 @@ class NameMap:
                     del left[name]
         return chosen, list(left)
 
-    def known(self) -> set[str]:
-        """Every parameter that this format can hold."""
-        return {name for candidate in self.entries for name in candidate.ours}
-
     def published(self) -> set[str]:
         """Every published name that has a meaning here."""
         return {name for candidate in self.entries for name in candidate.theirs}
 
-    def expected(self, parameter: str) -> str:
-        """The published names of a parameter, for messages."""
-        for candidate in self.entries:
-            if parameter in candidate.ours:
-                return " + ".join(candidate.theirs)
-        return parameter
+    def expected(self) -> dict[str, str]:
+        """Every parameter that this format can hold, with the published names that are looked for first."""
+        return {name: " + ".join(found.theirs) for found in reversed(self.entries) for name in found.ours}
 
     def is_ignored(self, name: str) -> bool:
         """Whether a published name is known to mean nothing: optimizer slots, counters, buffers."""

@@ -64,7 +64,7 @@ def is_recurrent(path: str | Path) -> bool:
     """
     try:
         values = json.loads((_folder(path) / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(values, Mapping) and FORMAT in values
 
@@ -84,7 +84,7 @@ def read_recurrent_config(folder: Path) -> RecurrentConfig:
         raise UserError(
             f"{path}: cannot be read ({error.strerror or error}); expected a folder with config.json"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is no JSON ({error})") from None
     if not isinstance(values, Mapping) or values.get(FORMAT) != VERSION:
         raise UserError(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hanformer.errors import UserError
 from hanformer.models.agreement import differences
-from hanformer.models.checkpoint import CONFIG_FILE, OWN_FORMAT
+from hanformer.models.checkpoint import CONFIG_FILE, OWN_FORMAT, STOP_FILE, STOP_WEIGHTS_FILE
 from hanformer.models.families import Family, family_of, recognise
 from hanformer.models.families.bert import common_export
 from hanformer.models.loading import Model
@@ -21,8 +21,6 @@ from hanformer.weights.atomic import write_bytes, writing_together
 from hanformer.weights.source import write_bundle
 
 WEIGHTS_FILE = "model.safetensors"
-#: A head that must stop, and what kind it is, beside the weights that it was trained with.
-STOP_WEIGHTS_FILE, STOP_FILE = "stop.safetensors", "stop.json"
 #: The version of our own format.
 OWN_VERSION = 1
 #: What Google's config has no word for, by the words that bert4keras takes (or, for T5, always means); it asks for the

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +15,9 @@ import torch
 from safetensors.torch import save as to_bytes
 
 from hanformer.errors import UserError
-from hanformer.models.checkpoint import read_raw, weights_folder
+from hanformer.models.checkpoint import STOP_FILE, STOP_WEIGHTS_FILE, LeftOut, read_raw, weights_folder
 from hanformer.models.loading import Model, load
-from hanformer.models.saving import STOP_FILE, STOP_WEIGHTS_FILE, own_files, write_model
+from hanformer.models.saving import own_files, write_model
 from hanformer.models.self_terminating import TerminatingTransformer
 from hanformer.nn.layers.self_terminating import NonMonotonic, SelfTerminating
 from hanformer.weights.atomic import write_bytes
@@ -50,16 +51,18 @@ def load_writing(
     Returns what `load` gives, or a `TerminatingTransformer` of it. Raises UserError as `load` does, and where the head
     is incomplete or does not fit.
     """
-    model = load(
-        path,
-        family=family,
-        application=application,
-        heads=heads,
-        config=config,
-        changes=changes,
-        device=device,
-        dtype=dtype,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeftOut)
+        model = load(
+            path,
+            family=family,
+            application=application,
+            heads=heads,
+            config=config,
+            changes=changes,
+            device=device,
+            dtype=dtype,
+        )
     folder = weights_folder(path)
     found = [name for name in (STOP_FILE, STOP_WEIGHTS_FILE) if (folder / name).is_file()]
     return _with_head(model, folder) if found else model

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.models.belonging import check_batch
-from hanformer.models.laid_out import LaidOut
+from hanformer.models.language_model import LanguageModel, refuse_training
 from hanformer.models.output import Output
 from hanformer.models.stack import Stack, prompt_tensors
 from hanformer.nn.attention.state import DecodingState
@@ -19,13 +18,12 @@ from hanformer.nn.functional.packing import Layout, find_packing
 from hanformer.nn.functional.visibility import Causal, Full, Rule, UniLM
 from hanformer.nn.layers.embedding import Embeddings
 from hanformer.nn.layers.heads import DiscriminatorHead, NextSentenceHead, Pooler, vocabulary_head
-from hanformer.nn.layers.norm import Conditioning
 
 RULES: dict[str, Rule] = {"encoder": Full(), "lm": Causal(), "unilm": UniLM()}
 HEADS = ("lm", "pool", "nsp", "discriminator")
 
 
-class Transformer(LaidOut):
+class Transformer(LanguageModel):
     """One stack of blocks between embeddings and heads; the application decides who sees whom.
 
     单栈 Transformer；应用方式（encoder、lm、unilm）决定可见性。
@@ -53,22 +51,14 @@ class Transformer(LaidOut):
         return tuple(name for name, head in zip(HEADS, parts, strict=True) if head is not None)
 
     @property
+    def writing(self) -> Stack:
+        """The one stack."""
+        return self.stack
+
+    @property
     def rule(self) -> Rule:
         """Who sees whom."""
         return self.stack.rule
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.embeddings.token.weight.device
-
-    def initialise(self) -> Transformer:
-        """Truncated normal weights of deviation `config.initial_deviation`; zero biases; unit gains.
-
-        截断正态初始化。
-        """
-        initialise(self, self.config.initial_deviation)
-        return self
 
     def embed(self, token_ids: Tensor, layout: Layout, condition: Tensor | None = None) -> Tensor:
         """[N] ids to [N, C]: the seam where perturbations and attributions work."""
@@ -79,13 +69,6 @@ class Transformer(LaidOut):
         """[N, C] to [N, C]: all blocks, and the final norm of pre-norm models."""
         hidden: Tensor = self.stack(embedded, self.stack.begin(layout), condition=condition)
         return hidden
-
-    def lm_logits(self, hidden: Tensor) -> Tensor:
-        """[M, C] to [M, V]. Raises UserError where the model has no vocabulary head."""
-        if self.lm_head is None:
-            raise UserError('this model has no vocabulary head: build or load it with heads=("lm",)')
-        logits: Tensor = self.lm_head(hidden)
-        return logits
 
     def forward(
         self,
@@ -145,30 +128,6 @@ class Transformer(LaidOut):
         return pooled
 
     @torch.no_grad()
-    def prompt(
-        self, rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
-    ) -> tuple[Tensor, DecodingState]:
-        """Reads prompts in one pass: next-token logits [B, V] at their ends, and the state to go on from.
-
-        一次读入全部提示，返回各提示末尾的下一词元 logits 与解码状态。
-
-        Arguments and errors are those of `read`.
-        """
-        hidden, cache = self.read(rows, segments)
-        ends = torch.tensor(list(accumulate(map(len, rows))), device=hidden.device) - 1
-        return self.lm_logits(hidden[ends]), cache
-
-    @torch.no_grad()
-    def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
-        """Appends tokens [R, T] to the rows of the state; returns next-token logits [R, T, V].
-
-        向每行追加词元并返回下一词元的 logits。
-
-        Errors are those of `advance`.
-        """
-        return self.lm_logits(self.advance(tokens, state).flatten(0, 1)).unflatten(0, tokens.shape)
-
-    @torch.no_grad()
     def read(
         self,
         rows: Sequence[Sequence[int]],
@@ -199,21 +158,6 @@ class Transformer(LaidOut):
         """How many hidden states `read` gives for each prompt: one a token. 每个提示的隐状态个数。"""
         return [len(row) for row in rows]
 
-    @torch.no_grad()
-    def advance(self, tokens: Tensor, state: DecodingState) -> Tensor:
-        """Appends tokens [R, T] to the rows of the state; returns their hidden states [R, T, C].
-
-        向每行追加词元并返回其隐状态。
-
-        Raises UserError for a model in training mode, and for tokens of another shape.
-        """
-        refuse_training(self)
-        if tokens.dim() != 2 or tokens.shape[0] != state.rows:
-            raise UserError(f"step: expected tokens [{state.rows}, T], got {list(tokens.shape)}")
-        layout = state.begin(tokens.shape[1])
-        embedded = self.embed(tokens.flatten(), layout, state.condition())
-        return self.stack.extend(embedded, state).unflatten(0, tokens.shape)
-
 
 def head_names(heads: Sequence[str]) -> tuple[str, ...]:
     """The heads by our names; raises UserError for unknown ones. 规范输出头名称。"""
@@ -224,18 +168,6 @@ def head_names(heads: Sequence[str]) -> tuple[str, ...]:
     if unknown:
         raise UserError(f"heads: expected some of {', '.join(HEADS)}; got {', '.join(unknown)}")
     return named
-
-
-def initialise(module: nn.Module, deviation: float) -> None:
-    """Truncated normal weights, zero biases; conditional parts start at zero. 截断正态初始化。"""
-    for part in module.modules():
-        if isinstance(part, (nn.Linear, nn.Embedding)):
-            nn.init.trunc_normal_(part.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
-        if isinstance(part, nn.Linear) and part.bias is not None:
-            nn.init.zeros_(part.bias)
-    for part in module.modules():
-        if isinstance(part, Conditioning):
-            part.zero()
 
 
 def real_tokens(input_ids: Tensor, attention_mask: Tensor | None, config: ModelConfig) -> Tensor:
@@ -256,9 +188,3 @@ def real_tokens(input_ids: Tensor, attention_mask: Tensor | None, config: ModelC
     if config.pad_id is None:
         return torch.ones_like(input_ids, dtype=torch.bool)
     return input_ids != config.pad_id
-
-
-def refuse_training(model: nn.Module) -> None:
-    """Raises UserError in training mode, where dropout acts. 训练模式下拒绝解码。"""
-    if model.training:
-        raise UserError("decoding: the model is in training mode, where dropout acts; call model.eval()")

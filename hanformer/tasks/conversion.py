@@ -23,7 +23,7 @@ from hanformer.text.sentencepiece_tokenizer import SentencePieceTokenizer
 from hanformer.text.trimming import trimmed
 from hanformer.text.vocabulary import Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
-from hanformer.weights.atomic import write_bytes
+from hanformer.weights.atomic import saving, write_bytes
 
 #: Files that tokenizers live in.
 TOKENIZER_FILES = (
@@ -77,7 +77,8 @@ def convert(
     """
     if to not in FORMATS:
         raise UserError(f"--to: expected one of {', '.join(FORMATS)}, got {to!r}")
-    _check_target(Path(target), force)
+    with saving(target):
+        _check_target(Path(target), force)
     checkpoint = open_checkpoint(source, family=family, config=config)
     files = _tokenizer_files(checkpoint) if keep_tokens is None else {}
     cut = None if keep_tokens is None else cut_down(tokenizer_of(checkpoint), keep_tokens)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -13,6 +14,8 @@ from pathlib import Path
 from statistics import fmean
 from types import MappingProxyType
 from typing import Any, Final
+
+import torch
 
 from hanformer.errors import UserError
 from hanformer.models.terminating_files import WritingModel
@@ -46,6 +49,8 @@ COMPARED: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
 )
 """The rules that a diagnosis of a model compares. 诊断模型时比较的规则。"""
 
+#: Rows of a model's table that are made in one pass.
+_TOGETHER: Final = 64
 #: What a path of weights ends with.
 _WEIGHTS: Final = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz", ".index")
 
@@ -89,6 +94,17 @@ class RuleDiagnosis:
     lengths: tuple[int, ...]
     unfinished: tuple[float, ...]
     example: str
+
+
+@dataclass(frozen=True)
+class ModelDiagnosis:
+    """What each rule writes, and the model's own table over the tokens that it wrote most (None: it wrote none).
+
+    各规则的输出，以及模型自身在其常写词元上的转移表。
+    """
+
+    rules: tuple[RuleDiagnosis, ...]
+    transitions: Transitions | None
 
 
 def characters(text: str) -> Sequence[str]:
@@ -158,24 +174,57 @@ def diagnose_model(
     compared: Mapping[str, Mapping[str, Any]] = COMPARED,
     most: int = 500,
     progress: Callable[[str], object] = lambda name: None,
-) -> list[RuleDiagnosis]:
+) -> ModelDiagnosis:
     """What a model writes after the prompts by several rules: whether it ends, and how it repeats.
 
     按多种规则续写提示，诊断是否停止与重复程度。
 
     Sampling draws `samples` texts a prompt, other rules write one. `options` set the lengths and the frame; `compared`
-    what each rule changes in them. Raises UserError as `generate_texts` does, and for no prompt.
+    what each rule changes in them; `most` tokens have a place in the tables of bigrams. Raises UserError as
+    `generate_texts` does, and for no prompt.
     """
     if not prompts or samples < 1:
         raise UserError("expected prompts to go on with, and at least 1 sample")
-    found = []
+    found, counts = [], Counter[int]()
     for name, choices in compared.items():
         progress(name)
         drawn = {"results": samples, "seed": seed} if choices["rule"] == "sample" else {}
         writer = Writer(model, tokenizer, replace(options, **{**drawn, **choices}))
         written = list(chain.from_iterable(writer.write(prompts)))
+        counts.update(token for each in written for token in each.tokens)
         found.append(_judged(name, written, tokenizer, options.maximum_length, most))
-    return found
+    often = sorted(counts, key=lambda token: (-counts[token], token))[:most]
+    read = Writer(model, tokenizer, options).prompter
+    table = (
+        model_transitions(model, tokenizer, [read(prompt) for prompt in prompts], often) if often else None
+    )
+    return ModelDiagnosis(tuple(found), table)
+
+
+@torch.no_grad()
+def model_transitions(
+    model: WritingModel, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]], tokens: Sequence[int]
+) -> Transitions:
+    """A model's own table of transitions among some tokens (ids), which are no end tokens: means over prompts (ids).
+
+    模型自身的转移表（对各提示取平均）。
+
+        P(a, b) = mean over prompts of p(b | prompt, a)
+
+    `coverage` is the mean share of probability that stays among the tokens. Source: kexue.fm/archives/8128.
+    """
+    total = torch.zeros(len(tokens), len(tokens), dtype=torch.float64)
+    columns = torch.tensor(tokens, device=model.device)
+    stepping: Any = model
+    for prompt in prompts:
+        for start in range(0, len(tokens), _TOGETHER):
+            part = columns[start : start + _TOGETHER]
+            _, state = stepping.prompt([prompt])
+            state.select(torch.zeros(len(part), dtype=torch.long))
+            chances = stepping.step(part[:, None], state)[:, 0].double().softmax(-1)
+            total[start : start + _TOGETHER] += chances[:, columns].cpu()
+    matrix = total / len(prompts)
+    return Transitions(tuple(tokenizer.vocabulary.tokens_of(tokens)), matrix, float(matrix.sum(1).mean()))
 
 
 def _judged(

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hanformer.errors import UserError
-from hanformer.tasks.diagnosis import Repetition, RuleDiagnosis, TextDiagnosis
+from hanformer.tasks.diagnosis import ModelDiagnosis, Repetition, RuleDiagnosis, TextDiagnosis
+from hanformer.theory.repetition import RepetitionRisk, repetition_risk
+from hanformer.theory.transitions import Transitions
 from hanformer.weights.atomic import write_bytes, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Diagnosis = TextDiagnosis | Sequence[RuleDiagnosis]
+Diagnosis = TextDiagnosis | ModelDiagnosis
 _COLORS: Final = ("#31688e", "#b5442e", "#3a8f5c", "#8a6bb1", "#c99b2f", "#555555", "#d1729b")
 _METRICS: Final = ("rep-w", "seq-rep-n", "rep-r")
 _NO: Final = "-"
@@ -28,10 +30,11 @@ def rows_of(found: Diagnosis) -> list[list[str]]:
     if isinstance(found, TextDiagnosis):
         heads = ["", "texts", "tokens", *_METRICS, "R", "lower", "upper", "root"]
         return [heads, *([*_named(row), *_risk(row)] for row in found.rows)]
-    points = _points(found[0])
-    ends = [f"open at {found[0].lengths[point]}" for point in points]
+    first = found.rules[0]
+    ends = [f"open at {first.lengths[point]}" for point in _points(first)]
     heads = ["", "texts", "tokens", *_METRICS, "R", "length", *ends]
-    return [heads, *([*_named(each.repetition), *_risk(each.repetition)[:1], *_ends(each)] for each in found)]
+    rows = ([*_named(each.repetition), *_risk(each.repetition)[:1], *_ends(each)] for each in found.rules)
+    return [heads, *rows]
 
 
 def table(found: Diagnosis) -> str:
@@ -60,8 +63,12 @@ def _named(row: Repetition) -> list[str]:
 def _risk(row: Repetition) -> list[str]:
     if row.risk is None:
         return [_NO] * 4
-    lower = max(row.risk.lower_by_trace, row.risk.lower_by_diagonal)
-    return [_number(value) for value in (row.risk.measure, lower, row.risk.upper, row.risk.root)]
+    return _bounded(row.risk)
+
+
+def _bounded(risk: RepetitionRisk) -> list[str]:
+    lower = max(risk.lower_by_trace, risk.lower_by_diagonal)
+    return [_number(value) for value in (risk.measure, lower, risk.upper, risk.root)]
 
 
 def _number(value: float) -> str:
@@ -88,7 +95,16 @@ def _notes(found: Diagnosis) -> list[str]:
             f"{common}; the {len(found.transitions.tokens):,} most frequent tokens hold "
             f"{found.transitions.coverage:.1%} of all pairs"
         ]
-    return [f"{common}; open at L: texts without an end among their first L tokens"]
+    notes = [f"{common}; open at L: texts without an end among their first L tokens"]
+    return notes if found.transitions is None else [*notes, _own(found.transitions)]
+
+
+def _own(table: Transitions) -> str:
+    measure, lower, upper, root = _bounded(repetition_risk(table.matrix))
+    return (
+        f"the model's own table, p(next | prompt, this) among the {len(table.tokens):,} tokens that it wrote most, "
+        f"with {table.coverage:.1%} of the probability: R {measure}, lower {lower}, upper {upper}, root {root}"
+    )
 
 
 def write_figure(path: Path, found: Diagnosis) -> None:
@@ -99,12 +115,17 @@ def write_figure(path: Path, found: Diagnosis) -> None:
     The ending of the name chooses the format. Raises UserError where matplotlib is not installed, the ending is
     unknown, or the file cannot be written.
     """
-    buffer, kind = io.BytesIO(), path.suffix.removeprefix(".").lower()
-    figure = _figure(found)
-    if kind not in figure.canvas.get_supported_filetypes():
-        raise UserError(f"{path}: expected the name of a picture, such as diagnosis.png or .svg")
-    figure.savefig(buffer, format=kind, dpi=150)
+    kind, buffer = kind_of_picture(path), io.BytesIO()
+    _figure(found).savefig(buffer, format=kind, dpi=150)
     write_bytes(path, buffer.getvalue())
+
+
+def kind_of_picture(path: Path) -> str:
+    """The format that a name ends with; errors are those of `write_figure`. 由文件名得到图片格式。"""
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in _blank(1).canvas.get_supported_filetypes():
+        raise UserError(f"{path}: expected the name of a picture, such as diagnosis.png or .svg")
+    return kind
 
 
 def write_page(path: Path, found: Diagnosis, title: str) -> None:
@@ -115,7 +136,7 @@ def write_page(path: Path, found: Diagnosis, title: str) -> None:
     heads, *rows = rows_of(found)
     head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    examples = [] if isinstance(found, TextDiagnosis) else [_example(each) for each in found]
+    examples = [] if isinstance(found, TextDiagnosis) else [_example(each) for each in found.rules]
     parts = [
         f"<h1>{escape(title)}</h1>",
         f"<table><tr>{head}</tr>{body}</table>",
@@ -130,24 +151,30 @@ def _example(found: RuleDiagnosis) -> str:
     return f"<h3>{escape(found.repetition.name)}</h3><pre>{escape(found.example)}</pre>"
 
 
-def _figure(found: Diagnosis) -> Figure:
+def _blank(panels: int) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise UserError("pictures are drawn with matplotlib: pip install 'hanformer[plot]'") from None
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    if isinstance(found, TextDiagnosis):
-        _draw_transitions(left, found)
-        _draw_metrics(right, found.rows)
-    else:
-        _draw_endings(left, found)
-        _draw_metrics(right, [each.repetition for each in found])
+    return Figure(figsize=(5.5 * panels, 4), layout="constrained")
+
+
+def _figure(found: Diagnosis) -> Figure:
+    endings = found.rules if isinstance(found, ModelDiagnosis) else ()
+    panels = bool(endings) + 1 + (found.transitions is not None)
+    figure = _blank(panels)
+    axes = list(figure.subplots(1, panels))
+    if found.transitions is not None:
+        _draw_transitions(axes.pop(0), found.transitions)
+    if endings:
+        _draw_endings(axes.pop(0), endings)
+    rows = found.rows if isinstance(found, TextDiagnosis) else [each.repetition for each in endings]
+    _draw_metrics(axes.pop(0), rows)
     return figure
 
 
-def _draw_transitions(axes: Axes, found: TextDiagnosis) -> None:
-    shown = found.transitions.matrix[:60, :60]
+def _draw_transitions(axes: Axes, found: Transitions) -> None:
+    shown = found.matrix[:60, :60]
     image = axes.imshow(shown.numpy(), cmap="viridis", vmin=0)
     axes.figure.colorbar(image, ax=axes, label="p(next | this)")
     axes.set(

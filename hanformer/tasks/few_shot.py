@@ -82,6 +82,8 @@ def complete(
 
     Arguments and errors are those of `generate_texts`. Source: kexue.fm/archives/7912.
     """
+    if isinstance(questions, str):
+        raise UserError(f"expected a list of questions, got one text: write [{questions[:20]!r}]")
     prompts = [pattern.prompt(question) for question in questions]
     ended = replace(options, stop=(*options.stop, pattern.ending))
     return generate_texts(model, tokenizer, prompts, ended, batch=batch)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,6 +105,8 @@ class Writer:
         `numbers` name the prompts for the draws of sampling; by default they are counted. Raises UserError naming
         the prompt that cannot be read.
         """
+        if isinstance(prompts, str):
+            raise UserError(f"expected a list of prompts, got one text: write [{prompts[:20]!r}]")
         if batch < 1:
             raise UserError(f"batch: expected at least 1, got {batch}")
         ids = [self._read(place, text) for place, text in enumerate(prompts)]
@@ -135,7 +138,7 @@ class Writer:
     def _stream(self, prompt: str, rows: Sequence[Sequence[int]], number: int) -> Iterator[str]:
         start, limit = self._start(rows), self._time_limit()
         searches = search_stepwise(*start, **self._arguments(rows, [prompt], [number]))
-        with closing(searches):  # type: ignore[type-var]
+        with _numbered([number]), closing(searches):  # type: ignore[type-var]
             in_time = searches if limit is None else _until(searches, limit)
             yield from stream_text(in_time, self.tokenizer.decode, self.options.stop)
 
@@ -176,11 +179,18 @@ class Writer:
         logits, state = self.model.prompt(rows)
         if self.options.guidance is None:
             return Start(self.model.step, state, logits)
-        without = self.prompter.framed(self.options.without) or [self.parts.end_id]
-        other, beside = self.model.prompt([without] * len(rows))
+        other, beside = self.model.prompt([self._without] * len(rows))
         fusion = guidance(self.options.guidance)
         step = joint_step([self.model.step, self.model.step], fusion)
         return Start(step, JointState([state, beside]), fuse([logits, other], fusion))
+
+    @cached_property
+    def _without(self) -> list[int]:
+        """The prompt to be led away from; where there is none, something to begin with."""
+        try:
+            return self.prompter.held(self.options.without) or [self.parts.end_id]
+        except UserError as error:
+            raise UserError(f"without: {error}") from None
 
     def _time_limit(self) -> TimeLimit | None:
         seconds = self.options.time_limit
@@ -272,8 +282,6 @@ def generate_texts(
     that cannot generate, options that contradict each other or the vocabulary, and, naming the prompt, where one is
     empty or longer than the model's positions.
     """
-    if isinstance(prompts, str):
-        raise UserError(f"expected a list of prompts, got one text: write [{prompts[:20]!r}]")
     return Writer(model, tokenizer, options).write(prompts, batch=batch)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from hanformer.data.files import iterate_json_records
 from hanformer.errors import UserError
 from hanformer.tasks.generation import Generated, Writer
 from hanformer.text.vocabulary import Vocabulary
@@ -96,6 +97,25 @@ def line(prompt: str, results: Sequence[Generated], vocabulary: Vocabulary) -> s
 def error_line(prompt: str, told: str) -> str:
     """The JSON line of a prompt that cannot be continued. 无法生成的提示对应的行。"""
     return json.dumps({"prompt": prompt, "error": told}, ensure_ascii=False) + "\n"
+
+
+def written_texts(path: str | Path) -> list[str] | None:
+    """The first result of every line of a file that `write_file` wrote, an empty text for an error; None for another.
+
+    读出结果文件中每个提示的第一条文本（出错者为空文本）；不是此类文件时为 None。
+
+    Raises UserError where the file cannot be read.
+    """
+    records: list[Any] = [record for _, record in iterate_json_records(path)]
+    if not records or not all(map(_is_line, records)):
+        return None
+    return ["" if "error" in record else record["results"][0]["text"] for record in records]
+
+
+def _is_line(record: Any) -> bool:
+    if not isinstance(record, dict) or "prompt" not in record:
+        return False
+    return "error" in record or isinstance(record.get("results"), list)
 
 
 def _result(found: Generated, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
@@ -53,21 +54,23 @@ class GenerationOptions:
 
     生成选项：None 或空值表示不使用该选项，或由所选规则决定。
 
-    `rule` is one of `RULES`. `maximum_length` and `minimum_length` count new tokens, the end token too; `results` are
-    given for each prompt. Rules: `beams` (4), `groups` (2), `diversity` (0.5), `length_penalty` (1: means; 0: sums; the
-    exponent of GNMT's penalty with `gnmt`), `stopping` (sound, full, heuristic), `minimum_ends` (1); `seed`,
-    `temperature` (1), the truncations (`mirostat` is its target in bits), `consistent` (the end token is never cut
-    off); `alpha` (0.6) and `candidates` (4) of contrastive search. Penalties count new tokens, and those of the
-    prompt with `penalise_prompt`. Tokens are written as the vocabulary writes them: `bias` adds to logits, `suppress`
-    forbids, `force` maps a step (0 is the first) to its token, `decay` is (start, factor) of the growing urge to end.
-    `guidance` is the scale of classifier-free guidance away from the prompt `without`. `stop` are strings,
-    `also_end` tokens, at which a text is finished; `forbidden` are words; `pattern` is a regular expression that the
-    whole text matches; `passage`, or with `copy_prompt` the prompt, is where the text is copied from.
-    `time_limit` is in seconds for a batch. `prompt_lookup` guesses so many tokens ahead. `end` is the end token, else
-    the vocabulary's own. `frame` is auto or bare, `prompt_length` cuts longer prompts. `alternatives` asks for the
-    log-probability of every token and so many beside it.
+    `rule` is one of `RULES`. `maximum_length` counts new tokens, the end token too, and `minimum_length` those that
+    stand before the end token; `results` are given for each prompt. Rules: `beams` (4), `groups` (2), `diversity`
+    (0.5), `length_penalty` (1: means; 0: sums; the exponent of GNMT's penalty with `gnmt`), `stopping` (sound,
+    full, heuristic), `minimum_ends` (1); `seed`, `temperature` (1), the truncations (`mirostat` is its target in
+    bits), `consistent` (the end token is never cut off); `alpha` (0.6) and `candidates` (4) of contrastive search.
+    Penalties count new tokens, and those of the prompt with `penalise_prompt`, but not the end tokens in it. Tokens
+    are written as the vocabulary writes them: `bias` adds to logits, `suppress` forbids, `force` maps a step (0 is
+    the first) to its token, `decay` is (start, factor) of the growing urge to end. `guidance` is the scale of
+    classifier-free guidance away from the prompt `without`. `stop` are strings, `also_end` tokens, at which a text
+    is finished; `forbidden` are words; `pattern` is a regular expression that the whole text matches; `passage`, or
+    with `copy_prompt` the prompt, is where the text is copied from. `time_limit` is in seconds for a batch.
+    `prompt_lookup` guesses so many tokens ahead. `end` is the end token, else the vocabulary's own. `frame` is auto
+    or bare, `prompt_length` cuts longer prompts. `alternatives` asks for the log-probability of every token and so
+    many beside it.
 
-    Raises UserError for an unknown rule, impossible lengths, and choices that contradict each other.
+    Raises UserError for an unknown rule, impossible lengths, steps to be forced that never come, one text in the place
+    of several, and choices that contradict each other.
     """
 
     rule: str = "greedy"
@@ -133,6 +136,11 @@ class GenerationOptions:
             raise UserError(f"rule: expected one of {', '.join(RULES)}, got {self.rule!r}")
         if self.frame not in ("auto", "bare"):
             raise UserError(f"frame: expected auto or bare, got {self.frame!r}")
+        for name in ("stop", "also_end", "forbidden", "suppress"):
+            if isinstance(getattr(self, name), str):
+                raise UserError(
+                    f"{name}: expected a tuple of texts, got one text: write ({getattr(self, name)!r},)"
+                )
 
     def _check_lengths(self) -> None:
         if not 0 <= self.minimum_length <= self.maximum_length or self.maximum_length < 1:
@@ -144,6 +152,9 @@ class GenerationOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"{name}: expected at least {least}, got {value}")
+        never = [step for step in self.force if step not in range(self.maximum_length)]
+        if never:
+            raise UserError(f"force: expected steps in 0..{self.maximum_length - 1}, got {never[0]!r}")
 
     def _check_rule(self) -> None:
         for name in self.chosen():
@@ -170,6 +181,8 @@ class GenerationOptions:
         ):
             if name in given and not given & set(needed):
                 raise UserError(f"{name} has no meaning alone: give {what}, or leave {name} out")
+        if self.guidance is not None and not math.isfinite(self.guidance):
+            raise UserError(f"guidance: expected a finite number, got {self.guidance}")
         sources = given & {"passage", "copy_prompt", "pattern"}
         if len(sources) > 1:
             raise UserError(f"{' and '.join(sorted(sources))}: choose one of them")

@@ -136,7 +136,8 @@ class Parts:
             return Beam(beams, results, penalty, stopping)
         if options.rule == "diverse":
             groups, strength = _or(options.groups, 2), _or(options.diversity, 0.5)
-            return DiverseBeam(beams, groups, strength, results, penalty, stopping)
+            whole = beams if options.beams is not None else beams + -beams % max(groups, 1)
+            return DiverseBeam(whole, groups, strength, results, penalty, stopping)
         if options.rule == "bert4keras":
             return Bert4kerasBeam(beams, _or(options.minimum_ends, 1), options.minimum_length)
         if options.rule == "sample":
@@ -159,7 +160,7 @@ class Parts:
         """Penalties, biases and what steers, in that order."""
         options = self.options
         found: list[Filter] = []
-        counted = prompts if options.penalise_prompt else ()
+        counted = self._counted(prompts) if options.penalise_prompt else ()
         if options.repetition_penalty is not None:
             found.append(RepetitionPenalty(options.repetition_penalty, counted))
         if options.presence_penalty is not None or options.frequency_penalty is not None:
@@ -169,6 +170,12 @@ class Parts:
             found.append(NoRepeat(options.no_repeat_ngram, counted))
         return [*found, *self._steering]
 
+    def _counted(self, prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+        """The prompts for penalties, ends in them as an id that none counts: a source, or a turn, that is closed must
+        not keep the new text from ending.
+        """
+        return [[self.size if token == self.end_id else token for token in prompt] for prompt in prompts]
+
     @cached_property
     def _steering(self) -> tuple[Filter, ...]:
         options = self.options
@@ -177,6 +184,9 @@ class Parts:
             found.append(Bias({self._id(token, "bias"): value for token, value in options.bias.items()}))
         if options.suppress:
             found.append(Suppress([self._id(token, "suppress") for token in options.suppress]))
+        if options.also_end and options.minimum_length > 1:
+            # Such a token stays in the text: as the last of `minimum_length` tokens it may come.
+            found.append(Suppress(self._also_end, range(options.minimum_length - 1)))
         if options.decay is not None:
             found.append(LengthDecay(*options.decay, self.end_id))
         if options.force:
@@ -190,9 +200,12 @@ class Parts:
         if self.options.stop:
             found.append(StopStrings(self.tokenizer.decode, self.options.stop))
         if self.options.also_end:
-            tokens = frozenset(self._id(token, "also_end") for token in self.options.also_end)
-            found.append(StopTokens(tokens))
+            found.append(StopTokens(frozenset(self._also_end)))
         return (lambda tokens: any(stop(tokens) for stop in found)) if found else None
+
+    @property
+    def _also_end(self) -> list[int]:
+        return [self._id(token, "also_end") for token in self.options.also_end]
 
     def constraint(self, prompts: Sequence[Sequence[int]], texts: Sequence[str]) -> Constraint | None:
         """What may be written after these prompts."""

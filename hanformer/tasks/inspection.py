@@ -12,7 +12,7 @@ from typing import Any
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.models.checkpoint import Checkpoint, describe_checkpoint, own_values
-from hanformer.models.loading import assemble
+from hanformer.models.loading import examine
 from hanformer.models.report import LoadReport
 from hanformer.tasks.opening import heads_in
 from hanformer.weights.bundle import BundleIndex
@@ -37,21 +37,26 @@ class Choice:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The model that would be loaded. 加载后的模型概况。"""
+    """The model that would be loaded; `refusal` is what `load` says where it would refuse, strict as it is by default.
+
+    加载后的模型概况；refusal 为默认严格加载时的拒绝理由。
+    """
 
     heads: tuple[str, ...]
     parameters: int
     choices: tuple[Choice, ...]
     report: LoadReport
+    refusal: str | None = None
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found; `family` and `loaded` are None where nothing tells, and `complaint` then says why.
+    """What `inspect` found; `complaint` says what keeps it from being loaded, or is None.
 
     检查结果；无法识别或加载时 complaint 说明原因。
 
-    Of a TensorFlow index without its data, `loaded` is what would come of it, and `complaint` names what is missing.
+    `family` and `loaded` are None where nothing tells. Of what would be refused, and of a TensorFlow index without its
+    data, `loaded` is what would come of it otherwise. `left_out` says what lies beside the weights and is not loaded.
     """
 
     origin: str
@@ -61,6 +66,12 @@ class Inspection:
     tensors: tuple[TensorInfo, ...]
     loaded: Loaded | None
     complaint: str | None
+    left_out: str | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether config, family and names of the tensors make a model."""
+        return self.loaded is not None and self.loaded.refusal is None
 
     @property
     def numbers(self) -> int:
@@ -94,6 +105,7 @@ def inspect(
     if complaint is None:
         try:
             loaded = _loaded(checkpoint)
+            complaint = loaded.refusal
         except UserError as error:
             complaint = str(error)
     source = checkpoint.source
@@ -105,6 +117,7 @@ def inspect(
         tuple(source.info(name) for name in source.names()),
         loaded,
         "; ".join(filter(None, (_without_data(source), complaint))) or None,
+        checkpoint.left_out,
     )
 
 
@@ -118,9 +131,9 @@ def _without_data(source: Source) -> str | None:
 
 def _loaded(checkpoint: Checkpoint) -> Loaded:
     heads = heads_in(checkpoint)
-    model, report = assemble(checkpoint, {}, heads)
+    model, report, refusal = examine(checkpoint, heads)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Loaded(heads, parameters, choices(checkpoint), report)
+    return Loaded(heads, parameters, choices(checkpoint), report, refusal)
 
 
 def choices(checkpoint: Checkpoint) -> tuple[Choice, ...]:

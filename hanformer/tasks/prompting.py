@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hanformer.errors import UserError
+from hanformer.models.belonging import check_vocabulary
 from hanformer.models.encoder_decoder import EncoderDecoder
 from hanformer.models.loading import Model
 from hanformer.tasks.generation_options import GenerationOptions
@@ -75,11 +76,7 @@ class Prompter:
 
     def __post_init__(self) -> None:
         check_generates(self.model)
-        known, size = len(self.tokenizer.vocabulary), self.model.config.vocab_size
-        if known > size:
-            raise UserError(
-                f"the tokenizer has {known} tokens and the model {size}: they do not belong together"
-            )
+        check_vocabulary(self.model.config, self.tokenizer)
 
     @property
     def continues(self) -> bool:
@@ -88,11 +85,18 @@ class Prompter:
 
     def __call__(self, text: str) -> list[int]:
         """The ids of a prompt. Raises UserError for an empty one, and for one that is too long."""
+        if not isinstance(text, str):
+            raise UserError(f"expected a text as prompt, got {type(text).__name__}")
         if not text.strip():
             raise UserError("the prompt is empty: write some text")
-        ids = self._cut(self.framed(text))
+        ids = self.held(text)
         if not ids:
             raise UserError(f"the prompt {text[:40]!r} has no tokens: write some other text")
+        return ids
+
+    def held(self, text: str) -> list[int]:
+        """The ids in their frame, cut where `prompt_length` says so. Raises UserError where the model has no room."""
+        ids = self._cut(self.framed(text))
         self._check_room(len(ids))
         return ids
 

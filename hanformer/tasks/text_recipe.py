@@ -13,10 +13,11 @@ import torch
 from hanformer.errors import UserError
 from hanformer.mechanisms import Mechanism, Softmax
 from hanformer.models import Transformer, build, load
+from hanformer.models.belonging import check_vocabulary
 from hanformer.records import assign, read_record
 from hanformer.text.cutting import CONTINUATION
 from hanformer.text.load import load_tokenizer
-from hanformer.text.pieces import train_pieces
+from hanformer.text.pieces import frequent_characters, train_pieces
 from hanformer.text.protocols import Tokenizer
 from hanformer.text.vocabulary import Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
@@ -38,7 +39,8 @@ class VocabularyOptions:
     从训练文本学习的词表。
 
     `kind`: characters (WordPiece without joined pieces), or pieces (byte pair encoding over characters); `size` bounds
-    it, special tokens included; `minimum_count` is how often a character must be seen.
+    it, special tokens included, and not the forms of letters and digits inside words, which characters have beside;
+    `minimum_count` is how often a character must be seen.
     """
 
     kind: str = "characters"
@@ -133,10 +135,9 @@ def make_tokenizer(recipe: TextRecipe, texts: Iterable[str], added: Sequence[str
         return load_tokenizer(recipe.start_from)
     options = recipe.vocabulary
     specials = [*SPECIALS, *added]
-    pieces = train_pieces(texts, options.size, minimum_count=options.minimum_count, specials=specials)
     if options.kind == "pieces":
-        return pieces
-    single = [token for token in pieces.vocabulary.tokens if len(token) == 1]
+        return train_pieces(texts, options.size, minimum_count=options.minimum_count, specials=specials)
+    single = sorted(frequent_characters(texts, options.size - len(specials), options.minimum_count))
     # Words of other scripts are cut into letters; an ideograph always begins a word.
     inner = [f"{CONTINUATION}{token}" for token in single if token.isalnum() and ord(token) < _FIRST_WIDE]
     return WordPieceTokenizer(Vocabulary([*specials, *single, *inner], added=added), lowercase=False)
@@ -155,8 +156,8 @@ def make_transformer(
 
     Heads that the pretrained checkpoint lacks start anew. Raises UserError where tokenizer and weights disagree.
     """
-    size = len(tokenizer.vocabulary)
     if not recipe.start_from:
+        size = len(tokenizer.vocabulary)
         vocabulary = tokenizer.vocabulary
         pad = vocabulary.ids.get(vocabulary.specials.pad or "", None)
         own = {"pad_id": pad, **(changes or {})}
@@ -172,11 +173,7 @@ def make_transformer(
     )
     if not isinstance(model, Transformer):
         raise UserError(f"{recipe.start_from}: expected a model of one stack, got an encoder and a decoder")
-    if model.config.vocab_size < size:
-        raise UserError(
-            f"{recipe.start_from}: the tokenizer has {size} tokens, the model {model.config.vocab_size}; "
-            "they do not belong together"
-        )
+    check_vocabulary(model.config, tokenizer)
     return model
 
 

@@ -22,7 +22,7 @@ from hanformer.text.sentencepiece_tokenizer import SentencePieceTokenizer
 from hanformer.text.vocabulary import Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
 from hanformer.text.wordpiece_files import settles_words
-from hanformer.weights.hub import SMALL_FILES, local_place
+from hanformer.weights.hub import SMALL_FILES, local_place, reaching
 
 ACCEPTED: Final = (
     "vocab.txt (WordPiece), *.model (SentencePiece), vocab.json or vocab.txt with merges.txt (byte-level BPE), "
@@ -34,6 +34,8 @@ _SHOWN: Final = 8
 #: What a vocabulary of WordPiece may be said to be, and how many words make it WoBERT's.
 _WORDPIECES: Final = ("wordpiece", "wobert")
 _FEWEST_WORDS: Final = 1000
+#: What may stand between the name of a model and that of its file, as in gpt2_encoder.json.
+_JOINTS: Final = ("", "_", "-", ".")
 #: Of a run, the folder of its best weights.
 _BEST: Final = "best"
 
@@ -48,19 +50,24 @@ def load_tokenizer(path: str | Path, kind: str | None = None) -> Tokenizer:
     WoBERT's, which needs a segmenter (extra `text`): `kind` "wobert" says so, and "wordpiece" that it is not.
     Raises: UserError that lists what was found and what is accepted.
     """
-    path = local_place(path, SMALL_FILES)
+    with reaching(path):
+        return _opened(local_place(path, SMALL_FILES), kind)
+
+
+def _opened(path: Path, kind: str | None) -> Tokenizer:
+    """The tokenizer of what lies at the path."""
     if not path.exists():
         raise UserError(f"{path}: does not exist; expected a folder, a hub id or a file: {ACCEPTED}")
     file = _chosen(path) if path.is_dir() else path
-    if _has_merges(file):
-        return ByteLevelTokenizer.load(file.parent)
+    if (halves := _halves(file)) is not None:
+        return ByteLevelTokenizer.from_files(*halves)
     if file.suffix == ".model":
         return _sentencepiece(file, kind)
     if file.name == fast_files.FILE:
         return _fast(file, kind)
     if file.suffix == ".bin":
         return load_llama2c(file)
-    if file.suffix == ".txt" and file.name not in MERGES_FILES:
+    if file.suffix == ".txt" and not file.name.endswith(MERGES_FILES):
         return _wordpiece(file.parent if path.is_dir() else file, kind)
     _refuse_half(file)
     raise UserError(f"{file}: no tokenizer that is known; expected {ACCEPTED}")
@@ -68,12 +75,19 @@ def load_tokenizer(path: str | Path, kind: str | None = None) -> Tokenizer:
 
 def _chosen(folder: Path) -> Path:
     """The file by which a folder's tokenizer is known."""
-    names = [*VOCABULARY_FILES, "*.model", fast_files.FILE, "tok*.bin"]
+    names = [
+        *VOCABULARY_FILES,
+        "*.model",
+        fast_files.FILE,
+        "tok*.bin",
+        "*[_.-]vocab.json",
+        "*[_.-]encoder.json",
+    ]
     for name in names:
         found = sorted(file for file in folder.glob(name) if file.is_file())
         if len(found) > 1:
             raise UserError(f"{folder}: holds {[file.name for file in found]}; name one of them")
-        if found and (found[0].suffix != ".json" or name == fast_files.FILE or _has_merges(found[0])):
+        if found and (found[0].suffix != ".json" or name == fast_files.FILE or _halves(found[0])):
             return found[0]
     if (folder / _BEST).is_dir():
         return _chosen(folder / _BEST)
@@ -84,23 +98,43 @@ def _chosen(folder: Path) -> Path:
     raise UserError(f"{folder}: no tokenizer found among {shown or 'no files'}; expected {ACCEPTED}")
 
 
-def _has_merges(file: Path) -> bool:
-    """Whether a file of tokens or of merges has its other half beside it."""
-    if file.name not in (*VOCABULARY_FILES, *MERGES_FILES):
-        return False
-    folder = file.parent
-    return all(any((folder / name).is_file() for name in names) for names in (VOCABULARY_FILES, MERGES_FILES))
+def _role(file: Path) -> tuple[str, tuple[str, ...]] | None:
+    """Of one half of byte-level BPE: what stands before its usual name (gpt2_), and the names of the other half."""
+    for here, there in ((VOCABULARY_FILES, MERGES_FILES), (MERGES_FILES, VOCABULARY_FILES)):
+        for name in here:
+            before = file.name.removesuffix(name)
+            if file.name.endswith(name) and before[-1:] in _JOINTS:
+                return before, there
+    return None
+
+
+def _halves(file: Path) -> tuple[Path, Path] | None:
+    """A file of tokens and one of merges, where a half has its other half beside it under the same prefix."""
+    role = _role(file)
+    if role is None or not file.is_file():
+        return None
+    before, there = role
+    other = next((found for name in there if (found := file.with_name(before + name)).is_file()), None)
+    if other is None:
+        return None
+    return (file, other) if there is MERGES_FILES else (other, file)
 
 
 def _refuse_half(file: Path) -> None:
     """Raises UserError for a vocabulary of byte-level BPE without its merges, or the other way round."""
-    halves = (VOCABULARY_FILES, MERGES_FILES)
-    for here, there in (halves, halves[::-1]):
-        if file.name in here and file.is_file():
-            raise UserError(
-                f"{file}: one half of a byte-level BPE tokenizer, whose other half does not lie beside it; put "
-                f"{' or '.join(there)} into {file.parent}"
-            )
+    role = _role(file)
+    if role is None or not file.is_file():
+        return
+    before, there = role
+    model = ""
+    if there is MERGES_FILES:
+        model = (
+            "; if it lists the pieces of a SentencePiece model, as CPM's does, open the .model file instead"
+        )
+    raise UserError(
+        f"{file}: one half of a byte-level BPE tokenizer, whose other half does not lie beside it; put "
+        f"{' or '.join(before + name for name in there)} into {file.parent}{model}"
+    )
 
 
 def _wordpiece(place: Path, kind: str | None) -> Tokenizer:

@@ -175,7 +175,7 @@ def train_pieces(
     if "[UNK]" not in specials:
         raise UserError(f"special tokens {list(specials)} lack [UNK], which stands for unknown characters")
     texts = [_readable(text) for text in texts]
-    kept = _alphabet(texts, size - len(specials), minimum_count)
+    kept = frequent_characters(texts, size - len(specials), minimum_count)
     # A rare character ends a word in training, so that no piece contains it.
     rare = {ord(character): " " for character in set("".join(texts)) - kept}
     backend = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]"))
@@ -197,8 +197,16 @@ def train_pieces(
     return PieceTokenizer(backend)
 
 
-def _alphabet(texts: Sequence[str], room: int, minimum_count: int) -> set[str]:
-    counts = Counter("".join("".join(text.split()) for text in texts))
+def frequent_characters(texts: Iterable[str], room: int, minimum_count: int) -> set[str]:
+    """The `room` most frequent characters that are no blanks, of those seen at least `minimum_count` times.
+
+    最常见的若干字符（不含空白）。
+
+    Of equals those of lower code points. Raises: UserError where there is none.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update("".join(_readable(text).split()))
     frequent = sorted((-count, character) for character, count in counts.items() if count >= minimum_count)
     kept = {character for _, character in frequent[: max(room, 0)]}
     if not kept:

@@ -20,8 +20,10 @@ class Encoding:
 
     All lists are of one length. `offsets[i]` is (start, end): token i stands for `text[start:end]` of the
     original text, the second one where `segments[i]` is 1; a special token that was put around the text has
-    (0, 0), and no other token is empty. `truncated` says that tokens were cut off to keep to a maximum
-    length.
+    (0, 0). Else a token is empty, start = end, only where it is the blank ▁ that SentencePiece puts before a
+    text, and CPM before every word, at the place where that begins: a piece of its own where no piece begins
+    with both. Tokens share a place where one character becomes several, bytes among them. `truncated` says
+    that tokens were cut off to keep to a maximum length.
     """
 
     ids: list[int]

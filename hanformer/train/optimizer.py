@@ -13,7 +13,7 @@ What the rules take from `TrainOptions`, beside learning_rate, weight_decay and 
 | adafactor (rate relative to each weight: 1e-3 suits most models) | none | decoupled |
 | lion (rates 10 times smaller than adamw's) | betas; (0.95, 0.98) where left at adamw's | decoupled |
 | tiger (rates as lion) | the first of betas; 0.965 where left at adamw's | decoupled |
-| lamb = layerwise+adamw | betas, epsilon | decoupled, inside the adaptation |
+| lamb (what layerwise+adamw does, in less time) | betas, epsilon | decoupled, inside the adaptation |
 
 Wrappers: lookahead (5 updates, share 0.5), layerwise (layer adaptation of matrices and embeddings), lazy (embedding
 rows without a gradient stay). Their other numbers, and rates by name or depth, are arguments in Python.
@@ -31,6 +31,7 @@ from hanformer.errors import UserError
 from hanformer.train.optim.adafactor import adafactor
 from hanformer.train.optim.adamw import adamw
 from hanformer.train.optim.base import OptimizerFactory, ParameterGroups
+from hanformer.train.optim.lamb import lamb
 from hanformer.train.optim.moments import adamw_uncorrected, adax, adaxw
 from hanformer.train.optim.muon import muon
 from hanformer.train.optim.signs import lion, tiger
@@ -46,7 +47,7 @@ RULES: dict[str, OptimizerFactory] = {
     "adafactor": adafactor,
     "lion": lion,
     "tiger": tiger,
-    "lamb": layerwise(adamw),
+    "lamb": lamb,
 }
 WRAPPERS: dict[str, Callable[[OptimizerFactory], OptimizerFactory]] = {
     "lookahead": lookahead,

@@ -105,6 +105,8 @@ def check_folder(
         )
 
 
+#: What every model of a run has, whatever the task.
+_OF_A_MODEL = ("config.json", "model.safetensors")
 # The trainer itself checks the micro-batches of an update, over all workers.
 _FREE = {f"recipe.train.{name}" for name in FREE_ON_RESUME | {"accumulate"}}
 
@@ -135,7 +137,7 @@ def open_run(path: str | Path, task: str) -> tuple[Path, dict[str, Any]]:
 
     打开某一任务的运行目录：返回最佳检查点与 run.toml 的内容。
 
-    Raises UserError for a folder that is no run, is of another task, or has no checkpoint yet.
+    Raises UserError for a folder that is no run, is of another task, has no checkpoint yet, or lost files of it.
     """
     folder = run_of(path)
     if not folder.is_dir():
@@ -149,6 +151,10 @@ def open_run(path: str | Path, task: str) -> tuple[Path, dict[str, Any]]:
     if not (folder / BEST).is_dir():
         raise UserError(
             f"{folder}: there is no best checkpoint yet; let the training reach its first validation"
+        )
+    if missing := [name for name in _OF_A_MODEL if not (folder / BEST / name).is_file()]:
+        raise UserError(
+            f"{folder / BEST}: {' and '.join(missing)} missing; put back a copy of the run folder, or train again"
         )
     return folder / BEST, description
 

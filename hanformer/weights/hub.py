@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -21,16 +23,32 @@ def local_place(path: str | Path, files: tuple[str, ...] = ALL_FILES) -> Path:
 
     路径本身；若为随包模型或 hub 名称，则为其文件夹。
 
-    What lies at the path comes first. `files` are patterns of what is fetched. Raises UserError as `embedded_place`
-    and `fetch` do.
+    What lies at the path comes first. `files` are patterns of what is fetched. Raises UserError as
+    `embedded_place`, `reaching` and `fetch` do.
     """
     if (embedded := embedded_place(path)) is not None:
         return embedded
     place = Path(path)
     looks_like_id = _HUB_ID.fullmatch(str(path)) is not None
-    if place.exists() or not looks_like_id or place.parent.exists():
-        return place
+    with reaching(path):
+        if place.exists() or not looks_like_id or place.parent.exists():
+            return place
     return fetch(str(path), files)
+
+
+@contextmanager
+def reaching(path: str | Path) -> Iterator[None]:
+    """Turns an OSError of the block, such as a closed folder, into a UserError that names `path`.
+
+    把读取路径时的系统错误转为可读的 UserError。
+    """
+    try:
+        yield
+    except OSError as error:
+        at = "" if error.filename in (None, str(path)) else f" at {error.filename}"
+        raise UserError(
+            f"{path}: cannot be opened ({error.strerror or error}{at}); check the path and its permissions"
+        ) from None
 
 
 def fetch(identifier: str, files: tuple[str, ...] = ALL_FILES) -> Path:

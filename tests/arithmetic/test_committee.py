@@ -17,7 +17,7 @@ from tests.arithmetic.tiny import RECIPE, tiny_data, tiny_run
 
 
 def candidate(value: int, probability: float) -> Candidate:
-    return Candidate(Number(Fraction(value)), Fraction(value), probability)
+    return Candidate(Number(Fraction(value)), str(value), Fraction(value), probability)
 
 
 def member(order: str, beams: int = 3) -> Solver:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,11 @@ def test_only_word_problems_vote(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('version = 1\ntask = "classify"\ndata = "x"\n[recipe]\n')
     with pytest.raises(UserError, match="--no-voting"):
         open_any(tmp_path, ServingOptions(vote=False))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_run_that_lost_a_file_is_no_puzzle(folder: Path, tmp_path: Path, name: str) -> None:
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    (run / "best" / name).unlink()
+    with pytest.raises(UserError, match=f"{name} missing; put back a copy of the run folder, or train again"):
+        open_service(run, OPTIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,24 @@ from hypothesis import strategies as st
 
 from hanformer.arithmetic.answers import parse_answer
 from hanformer.arithmetic.cleaning import is_right, read_equation
-from hanformer.arithmetic.expression import evaluate, parse, parse_written
+from hanformer.arithmetic.expression import (
+    Expression,
+    ExpressionError,
+    Negate,
+    Operation,
+    Operator,
+    Slot,
+    evaluate,
+    parse,
+    parse_written,
+)
 from hanformer.arithmetic.notation import to_infix
 from hanformer.arithmetic.records import Problem
-from hanformer.arithmetic.slots import CONSTANTS, NumberSpan, align, find_numbers
+from hanformer.arithmetic.slots import CONSTANTS, NumberSpan, align, as_operand, find_numbers
 from tests.arithmetic.published import cleaned_ape210k, math23k
 from tests.arithmetic.trees import NOISE
+
+OPERATORS: tuple[Operator, ...] = ("+", "-", "*", "/", "**")
 
 
 def _found(text: str, chinese_numerals: bool = False) -> list[tuple[str, str, str]]:
@@ -116,3 +129,28 @@ def test_share_of_the_published_problems_that_slots_express(data_folder: Path) -
     ape = cleaned_ape210k(data_folder).originals
     assert _oracle(ape, chinese_numerals=False) == 3017
     assert _oracle(ape, chinese_numerals=True) == 3250
+
+
+def test_numbers_stand_in_an_expression_as_in_the_text() -> None:
+    text = "原价1,200元，打八折又降20%，再买1(1/2)份，每份(3/4)，全程的9/16，共２．５０元"
+    numbers = find_numbers(text)
+    written = [as_operand(number) for number in numbers]
+    assert written == ["1200", "20%", "1(1/2)", "(3/4)", "(9/16)", "2.50"]
+    values = [number.value for number in numbers]
+    for operator, left, right in product(OPERATORS, range(6), range(6)):
+        pair = Operation(operator, Slot(left), Slot(right))
+        for tree in (pair, Negate(pair), Operation("*", Slot(1), pair), Operation("-", Slot(2), pair)):
+            again = parse_written(to_infix(tree, written))
+            assert value_or_none(again) == value_or_none(tree, values)
+
+
+def value_or_none(tree: Expression, values: Sequence[Fraction] = ()) -> Fraction | None:
+    try:
+        return evaluate(tree, values)
+    except ExpressionError:
+        return None
+
+
+def test_chinese_numerals_stand_there_as_fractions() -> None:
+    numbers = find_numbers("三分之一的两倍", chinese_numerals=True)
+    assert [as_operand(number) for number in numbers] == ["(1/3)", "2"]

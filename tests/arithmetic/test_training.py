@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from hanformer.arithmetic.evaluation import evaluate
 from hanformer.arithmetic.expression import evaluate as value_of
-from hanformer.arithmetic.expression import parse
+from hanformer.arithmetic.expression import parse_written
 from hanformer.arithmetic.layouts import Noise
 from hanformer.arithmetic.recipe import Recipe
 from hanformer.arithmetic.records import Problem
@@ -49,7 +49,7 @@ def test_solutions_are_exact_and_consistent(run: Path) -> None:
     solver = load_solver(run, beams=3)
     for problem in tiny_data().tests["test"]:
         solution = solver.solve(problem.text)
-        assert value_of(parse(solution.expression)) == solution.value
+        assert value_of(parse_written(solution.expression)) == solution.value
         assert isinstance(solution.value, Fraction)
         assert 0 < solution.probability <= 1 + 1e-9
 

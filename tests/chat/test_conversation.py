@@ -30,6 +30,11 @@ def test_what_was_saved_comes_back(
     assert open_conversation(path) == talk and len(talk.turns) == 2 * len(pairs)
 
 
+def test_one_text_is_no_conversation() -> None:
+    with pytest.raises(UserError, match="holds turns, got one text"):
+        Conversation("你好")  # type: ignore[arg-type]
+
+
 def test_nothing_to_take_back() -> None:
     with pytest.raises(UserError, match="nothing to take back"):
         Conversation().undone()

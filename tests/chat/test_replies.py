@@ -98,6 +98,13 @@ def test_nothing_was_said(talker: OpenedChat, history: list[str]) -> None:
         talker.replier(talker.options()).reply(history)
 
 
+def test_one_text_is_no_history(talker: OpenedChat) -> None:
+    with pytest.raises(UserError, match="a history is a sequence of turns"):
+        talker.replier(talker.options()).reply("你好")
+    with pytest.raises(UserError, match="does not know how dialogues are laid out"):
+        talker.replier(talker.options({"rule": "contrastive"}))
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

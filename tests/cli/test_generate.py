@@ -66,6 +66,15 @@ def test_a_stream_is_the_same_text(run: Run, gpt: Path) -> None:
         assert run("generate", gpt, *PROMPTS, *SHORT, *words, "--stream") == (0, plain, "")
 
 
+def test_a_stream_shows_the_text_alone(refused: Callable[..., str], gpt: Path, tmp_path: Path) -> None:
+    for words in (("--json",), ("--scores",), ("--alternatives", "2")):
+        assert f"leave {words[0]} out" in refused("generate", gpt, "今天", *SHORT, "--stream", *words)
+    (tmp_path / "in.txt").write_text("今天\n", "utf-8")
+    file = ("--input", tmp_path / "in.txt", "--out", tmp_path / "out.jsonl")
+    assert "leave --out out" in refused("generate", gpt, *file, *SHORT, "--stream")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 def test_an_interrupt_ends_a_stream_with_a_whole_line(
     run: Run, gpt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +158,8 @@ def test_diagnose_texts_and_files(run: Run, refused: Callable[..., str], tmp_pat
     assert "tokens" in refused("diagnose", tmp_path / "a.txt", "--tokens", "0")
     assert "kind" in refused("diagnose", "今天", "--kind", "song")
     assert "gamma" in refused("diagnose", "今天", "--gamma", "2")
-    assert "name of a picture" in run("diagnose", "今天", "--figure", tmp_path / "a.odd")[2]
+    assert "name of a picture" in refused("diagnose", "今天", "--figure", tmp_path / "a.odd")
+    assert "prompts are for models" in refused("diagnose", "今天", "--kind", "text", "--prompt", "今")
 
 
 def test_diagnose_a_model(run: Run, refused: Callable[..., str], gpt: Path, tmp_path: Path) -> None:
@@ -159,7 +169,9 @@ def test_diagnose_a_model(run: Run, refused: Callable[..., str], gpt: Path, tmp_
     assert code == 0 and "open at 6" in told.splitlines()[0] and error.split()[0] == "greedy"
     assert "Examples" in report.read_text("utf-8")
     assert "--prompt" in refused("diagnose", gpt)
-    assert "--application" in refused("diagnose", tiny_folder(tmp_path / "bert"), "--prompt", "今")
+    assert "the model's own table" in told
+    for encoder in (tiny_folder(tmp_path / "bert"), "tiny"):
+        assert "--application" in refused("diagnose", encoder, "--prompt", "今")
 
 
 @pytest.mark.parametrize("command", ["generate", "diagnose"])

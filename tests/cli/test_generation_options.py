@@ -109,7 +109,7 @@ def test_every_choice_stands_in_the_table_once() -> None:
 
 def test_the_help_has_every_choice_in_its_panel(run: Run) -> None:
     _, told, _ = run("generate", "--help")
-    places = [told.index(panel) for panel in (*CHOICES, "Files and output", "Machine")]
+    places = [told.index(panel) for panel in (*CHOICES, "Machine", "Files and output")]
     assert places == sorted(places)
     for name in NAMES:
         assert f"--{name.replace('_', '-')} " in told

@@ -42,6 +42,15 @@ def test_inspect_goes_on_without_a_config(run: Run, bert: Path) -> None:
     assert "stack.blocks.{0..1}.attention.key.weight" in told and "not to be loaded like this" in told
 
 
+def test_inspect_tells_that_a_family_does_not_fit(run: Run, bert: Path) -> None:
+    run("convert", bert, bert.parent / "tf", "--to", "tensorflow")
+    for folder, said in ((bert, "says the family bert"), (bert.parent / "tf", "has no place for")):
+        code, told, _ = run("inspect", folder, "--family", "nezha")
+        assert code == 2 and f"not to be loaded like this: {folder}" in told and said in told
+        assert "attention" in told
+    assert run("inspect", bert.parent / "tf", "--family", "simbert")[0] == 0
+
+
 def test_convert_says_what_it_wrote(run: Run, bert: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, told, _ = run("convert", bert, out, "--to", "transformers", "--dtype", "bf16", "--heads", "pool")

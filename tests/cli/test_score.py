@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from hanformer.tasks.generation import Generated
+from hanformer.tasks.generation_files import error_line, line
 from hanformer.tasks.scoring import score_texts
+from tests.similarity.tiny import tiny_tokenizer
 
 WRITTEN, REFERENCES = ["今天天气很好", "", "好好好好"], ["今天天气不错", "我们去公园", "好"]
 
@@ -28,6 +31,20 @@ def test_prints_and_writes_the_scores(run, files, tmp_path: Path) -> None:
     expected = score_texts(WRITTEN, REFERENCES)
     assert code == 0 and told == f"3 texts\n{expected.table()}\n"
     assert json.loads(out.read_text(encoding="utf-8")) == expected.to_dict()
+
+
+def test_scores_what_generate_wrote(run, files, tmp_path: Path) -> None:
+    lines = [error_line("甲", "the prompt is empty") if not text else written_line(text) for text in WRITTEN]
+    (tmp_path / "out.jsonl").write_text("".join(lines), encoding="utf-8")
+    code, told, _ = run("score", tmp_path / "out.jsonl", files[1])
+    assert code == 0 and told == f"3 texts\n{score_texts(WRITTEN, REFERENCES).table()}\n"
+    (tmp_path / "out.jsonl").write_text("".join([*lines, '{"text": "甲"}\n']), encoding="utf-8")
+    assert "say which field" in run("score", tmp_path / "out.jsonl", files[1])[2]
+
+
+def written_line(text: str) -> str:
+    results = [Generated(each, -1.0, (), "end") for each in (text, "another")]
+    return line("甲", results, tiny_tokenizer().vocabulary)
 
 
 @pytest.mark.parametrize(

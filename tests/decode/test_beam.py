@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,10 @@ def test_in_place_keeps_every_parent_that_can_stay(parents) -> None:
         lambda: Beam(2, stopping="never"),
         lambda: Bert4kerasBeam(0),
         lambda: Bert4kerasBeam(2, 0),
+        lambda: Power(1000),
+        lambda: Power(math.nan),
+        lambda: Gnmt(-51),
+        lambda: Gnmt(math.inf),
     ],
 )
 def test_impossible_rules_are_refused(make) -> None:

@@ -110,6 +110,7 @@ def test_more_beams_than_vocabulary() -> None:
         lambda: DiverseBeam(4, 3),
         lambda: DiverseBeam(4, 0),
         lambda: DiverseBeam(4, 2, -1.0),
+        lambda: DiverseBeam(4, 2, float("inf")),
         lambda: DiverseBeam(4, 2, 0.5, 5),
         lambda: DiverseBeam(4, 2, stopping="never"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -134,6 +135,14 @@ def test_long_texts() -> None:
     assert len(states[-1]) == 512 and all(count <= step for step, count in enumerate(changed, start=1))
     with pytest.raises(UserError, match="positions must lie between 0 and 599"):
         sample_masked(masked(), [[CLS, *[5] * 700]], Gibbs(steps=1, burn_in=0))
+
+
+@pytest.mark.parametrize(
+    "logits", [[[math.nan, 0.0]], [[math.inf, 0.0]], [[-math.inf] * 2], [[0.0]] * 2, [[[0.0]]]]
+)
+def test_a_conditional_that_gives_no_distribution_is_refused(logits) -> None:
+    with pytest.raises(UserError, match="expected"):
+        gibbs_sample(lambda rows, places: torch.tensor(logits), [[0]], [[0]], Gibbs(steps=2, burn_in=0))
 
 
 def test_mistakes_are_refused() -> None:

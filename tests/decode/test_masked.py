@@ -130,5 +130,7 @@ def test_mistakes_are_refused() -> None:
         extract(torch.zeros(1, 4), [1, 9], 2)
     with pytest.raises(UserError, match=r"end token in 0\.\.3, got 4 to 4"):
         extract(torch.zeros(1, 4), [1], 4)
+    with pytest.raises(UserError, match="probabilities that are numbers"):
+        extract(torch.full((1, 4), torch.nan), [1], 2)
     with pytest.raises(UserError, match="slots, question_length"):
         MaskedReading(1, 2, 3, slots=0)

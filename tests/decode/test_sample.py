@@ -127,8 +127,24 @@ def test_inverse_draw_never_gives_a_token_of_probability_zero() -> None:
     assert inverse_draw(probabilities, uniforms).tolist() == [1, 1, 3, 3, 3]
 
 
+@pytest.mark.parametrize("left", [-math.inf, math.nan])
+def test_a_truncation_that_leaves_nothing_is_an_error(left) -> None:
+    rule = Sample(more=(lambda logits, rows: torch.full_like(logits, left),))
+    with pytest.raises(UserError, match="prompt 0: expected an allowed token after 0 generated"):
+        decode(random_table(5, 1, 0), [[1]], rule, 4)
+
+
 @pytest.mark.parametrize(
-    "settings", [{"samples": 0}, {"temperature": 0.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}], ids=str
+    "settings",
+    [
+        {"samples": 0},
+        {"temperature": 0.0},
+        {"temperature": math.inf},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+    ],
+    ids=str,
 )
 def test_impossible_settings_are_refused(settings) -> None:
     with pytest.raises(UserError, match="expected"):

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from hanformer import ModelConfig, convert, inspect, load_tokenizer
 from hanformer.errors import UserError
 from hanformer.models import load, save
+from hanformer.models.recurrent_store import read_recurrent_config
 from tests.models.families.tiny import EXPORTED, tiny_family
 
 
@@ -76,3 +78,31 @@ def test_changes_are_the_callers_and_name_no_path(tmp_path: Path) -> None:
     broken(tmp_path, "bert")
     with pytest.raises(UserError, match=r"^config: activation must be one of .*got 'mish'$"):
         load(tmp_path, changes={"activation": "mish"})
+
+
+def test_a_config_that_nests_too_deep(tmp_path: Path) -> None:
+    folder = broken(tmp_path / "m", "bert")
+    (folder / "config.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(UserError, match=r"config\.json: not a JSON file"):
+        load(folder)
+    with pytest.raises(UserError, match="not a JSON file"):
+        ModelConfig.from_file(folder / "config.json")
+    with pytest.raises(UserError, match="is no JSON"):
+        read_recurrent_config(folder)
+
+
+def test_a_path_that_the_system_refuses(tmp_path: Path) -> None:
+    """As it refuses what lies in a closed folder, but for root too."""
+    for open_it in (load, inspect, load_tokenizer):
+        with pytest.raises(UserError, match="x: cannot be opened .File name too long"):
+            open_it("x" * 5000)
+    folder = broken(tmp_path / "m", "bert")
+    with pytest.raises(UserError, match="x: could not be written"):
+        convert(folder, tmp_path / ("x" * 5000))
+
+
+def test_another_family_than_our_own_config_says(tmp_path: Path) -> None:
+    save(tiny_family("bert"), tmp_path)
+    with pytest.raises(UserError, match="its own config says the family bert; leave nezha out"):
+        load(tmp_path, family="nezha")
+    assert load(tmp_path, family="bert").config.family == "bert"

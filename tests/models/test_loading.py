@@ -414,9 +414,14 @@ def stacked(published: dict[str, Tensor]) -> dict[str, Tensor]:
         ({"compound_tokens": [([0, 1], [float("nan"), 1])]}, "weights are finite"),
         ({"compound_tokens": [([0, 1], [1, -1])]}, "whose sum is not 0"),
         ({"heads": [1]}, "expected some of lm"),
-        ({"changes": {"layers": 10**9}}, "at most 10000 layers"),
-        ({"changes": {"vocab_size": 10**15}}, "weights and config disagree"),
-        ({"changes": {"vocab_size": 10**15}, "strict": False}, "no memory for initial weights"),
+        ({"changes": {"layers": 10**9}}, "layers must be at most 2000"),
+        ({"changes": {"vocab_size": 10**15}}, "vocab_size must be at most"),
+        ({"changes": {"vocab_size": 10**9}}, "weights and config disagree"),
+        (
+            {"changes": {"vocab_size": 10**9, "embedding_size": 10**6}, "strict": False},
+            "no memory for initial",
+        ),
+        ({"changes": {"hidden_size": 2**31 - 2, "attention_heads": 2}}, "its sizes make no model"),
     ],
     ids=str,
 )

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from hanformer import convert, inspect
 from hanformer.errors import UserError
 from hanformer.models import EncoderDecoder, Transformer, load, save
+from hanformer.models.checkpoint import LeftOut
 from hanformer.models.self_terminating import TerminatingTransformer
 from hanformer.models.terminating_files import load_writing, save_terminating, stack_of
 from hanformer.nn.layers.self_terminating import NonMonotonic, SelfTerminating
@@ -27,6 +29,7 @@ def saved(folder: Path, rule: object = SelfTerminating(0.02)) -> TerminatingTran
     return model
 
 
+@pytest.mark.filterwarnings("ignore:.*is left out")
 @pytest.mark.parametrize("rule", [SelfTerminating(0.02), NonMonotonic(0.003)])
 def test_round_trip(tmp_path: Path, rule: object) -> None:
     model = saved(tmp_path, rule)
@@ -36,6 +39,20 @@ def test_round_trip(tmp_path: Path, rule: object) -> None:
     half = load_writing(tmp_path, dtype=torch.bfloat16)
     assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
     assert torch.equal(load(tmp_path).prompt(PROMPTS)[0], model.transformer.prompt(PROMPTS)[0])
+
+
+def test_what_leaves_the_head_out_says_so(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    saved(tmp_path / "head")
+    load_writing(tmp_path / "head")
+    save(load_writing(tmp_path / "head").transformer, tmp_path / "none")
+    load(tmp_path / "none")
+    assert not recwarn.list and inspect(tmp_path / "none").left_out is None
+    for place in (tmp_path / "head", tmp_path / "head" / "model.safetensors"):
+        with pytest.warns(LeftOut, match=r"the head that must stop .* is left out: .*load_writing"):
+            load(place)
+    assert "load_writing" in (inspect(tmp_path / "head").left_out or "")
+    with pytest.warns(LeftOut):
+        convert(tmp_path / "head", tmp_path / "out")
 
 
 def test_saving_again_replaces(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+import torch
 
 from hanformer.errors import UserError
 from hanformer.tasks.diagnosis import (
@@ -16,11 +17,13 @@ from hanformer.tasks.diagnosis import (
     diagnose_text,
     kind_of,
     measure,
+    model_transitions,
     tokens_of,
 )
 from hanformer.tasks.diagnosis_report import rows_of, table, write_figure, write_page
 from hanformer.tasks.generation import generate_texts
 from hanformer.tasks.generation_options import GenerationOptions
+from hanformer.tasks.prompting import Prompter
 from hanformer.theory.repetition import repeated_in_window, repeated_ngrams, repetition_risk
 from hanformer.theory.transitions import transitions_of
 from tests.similarity.tiny import tiny_tokenizer
@@ -48,7 +51,7 @@ def test_texts_are_measured_and_rebalanced() -> None:
 def test_rules_are_compared(kind: str) -> None:
     model, options = tiny_writer(kind), GenerationOptions(maximum_length=12)
     told: list[str] = []
-    found = diagnose_model(model, TOKENIZER, PROMPTS, options, samples=5, seed=3, progress=told.append)
+    found = diagnose_model(model, TOKENIZER, PROMPTS, options, samples=5, seed=3, progress=told.append).rules
     assert told == list(COMPARED) == [each.repetition.name for each in found]
     for each in found:
         name = each.repetition.name
@@ -68,8 +71,30 @@ def test_rules_are_compared(kind: str) -> None:
 def test_a_model_that_always_ends_has_nothing_to_repeat() -> None:
     options = GenerationOptions(maximum_length=4, minimum_length=0, bias={"[SEP]": 999.0})
     found = diagnose_model(tiny_writer("lm"), TOKENIZER, ["今"], options, samples=2)
-    assert all(each.mean_length == 0 and set(each.unfinished) == {0.0} for each in found)
+    assert found.transitions is None
+    assert all(each.mean_length == 0 and set(each.unfinished) == {0.0} for each in found.rules)
     assert "0.000" in table(found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_models_own_table_is_its_next_step(kind: str) -> None:
+    model, tokens = tiny_writer(kind), [5, 7, 9, 11]
+    prompts = [[2, 6, 8], [2, 9]]
+    found = model_transitions(model, TOKENIZER, prompts, tokens)
+    for place, token in enumerate(tokens):
+        rows = []
+        for prompt in prompts:
+            _, state = model.prompt([prompt])
+            rows.append(model.step(torch.tensor([[token]]), state)[0, 0].double().softmax(-1)[tokens])
+        torch.testing.assert_close(found.matrix[place], sum(rows) / 2, rtol=1e-5, atol=1e-7)
+    assert found.tokens == tuple(TOKENIZER.vocabulary.tokens_of(tokens))
+    assert found.coverage == pytest.approx(float(found.matrix.sum()) / 4)
+    options = GenerationOptions(maximum_length=6)
+    read = [Prompter(model, TOKENIZER, options)(prompt) for prompt in PROMPTS]
+    table = diagnose_model(model, TOKENIZER, PROMPTS, options, samples=2, most=3).transitions
+    assert table is not None
+    again = model_transitions(model, TOKENIZER, read, TOKENIZER.vocabulary.ids_of(table.tokens))
+    assert len(table.tokens) == 3 and torch.equal(again.matrix, table.matrix)
 
 
 def test_tables_figures_and_pages(tmp_path: Path) -> None:
@@ -90,6 +115,9 @@ def test_tables_figures_and_pages(tmp_path: Path) -> None:
         page = (tmp_path / "a.html").read_text("utf-8")
         assert "<svg" in page and "&lt;title&gt; &amp; 标题" in page and "<title> &" not in page
         assert all(f"<td>{row[1]}</td>" in page for row in rows[1:])
+    assert model.transitions is not None
+    measure_of_it = repetition_risk(model.transitions.matrix).measure
+    assert f"R {measure_of_it:.4f}, lower" in table(model) and f"R {measure_of_it:.4f}, lower" in page
     with pytest.raises(UserError, match="name of a picture"):
         write_figure(tmp_path / "a.doc", text)
 

@@ -17,6 +17,8 @@ from hanformer.tasks.generation import generate_texts, open_writer
 from hanformer.tasks.generation_options import GenerationOptions
 from hanformer.text.cpm import CpmTokenizer
 from hanformer.text.protocols import Tokenizer
+from tests.similarity.tiny import tiny_tokenizer
+from tests.tasks.writers import tiny_writer
 from tests.text.sentencepiece_material import model_bytes
 
 CAPITALS = FewShot("{question}的首都是{answer}", (("美国", "华盛顿"), ("法国", "巴黎"), ("日本", "东京")))
@@ -37,6 +39,11 @@ def test_prompts_are_those_of_the_post() -> None:
 def test_templates_are_checked(template: str) -> None:
     with pytest.raises(UserError, match="expected one {question} and after it one {answer}"):
         FewShot(template)
+
+
+def test_one_text_is_no_list_of_questions() -> None:
+    with pytest.raises(UserError, match="a list of questions"):
+        complete(tiny_writer("lm"), tiny_tokenizer(), FewShot("{question}:{answer}"), "中国")
 
 
 def test_answers_must_be_able_to_end() -> None:

@@ -118,6 +118,36 @@ def test_options_do_what_they_say(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_prompt_that_is_closed_keeps_no_text_from_ending(kind: str) -> None:
+    asked = ["今天[SEP]很[SEP]好[SEP]"]
+    for penalty in ({"no_repeat_ngram": 1}, {"repetition_penalty": 1e9}, {"frequency_penalty": 1e3}):
+        (found,) = write(kind, asked, bias={"[SEP]": 99.0}, penalise_prompt=True, **penalty)[0]
+        assert found.stopped == "end" and len(found.tokens) == 1
+        assert not set(found.text) & set("今天很好")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rule", ["greedy", "beam", "bert4keras"])
+def test_another_end_token_waits_for_the_minimum_length(kind: str, rule: str) -> None:
+    liked = {"好": 60.0, "山": 50.0, "[SEP]": -99.0}
+    (found,) = write(kind, ["今天"], rule=rule, also_end=("好",), bias=liked)[0]
+    assert (found.text, found.stopped) == ("好", "stop")
+    (found,) = write(kind, ["今天"], rule=rule, also_end=("好",), bias=liked, minimum_length=3)[0]
+    assert (found.text, found.stopped) == ("山山好", "stop")
+    if rule == "bert4keras":
+        (found,) = write(kind, ["今天"], rule=rule, stop=("山好",), force={0: "山"}, bias=liked)[0]
+        assert (found.text, found.stopped, len(found.tokens)) == ("", "stop", 2)
+
+
+def test_diverse_beams_are_as_many_as_the_groups_need() -> None:
+    for choices, count in (({"groups": 3}, 6), ({"results": 5}, 6), ({"groups": 5, "results": 7}, 10)):
+        found = write("lm", rule="diverse", **choices)
+        assert found == write("lm", rule="diverse", beams=count, **choices)
+    with pytest.raises(UserError, match="3 groups of 4 beams"):
+        write("lm", rule="diverse", beams=4, groups=3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_why_it_stopped(kind: str) -> None:
     text = write(kind, ["今天"], suppress=("[UNK]", "[PAD]", "[CLS]", "[MASK]", "[SEP]"))[0][0]
     assert text.stopped == "length" and len(text.text) == 8
@@ -208,6 +238,15 @@ def test_mistakes_are_told() -> None:
         generate_texts(torch.nn.Linear(1, 1), TOKENIZER, ["今"])  # type: ignore[arg-type]
     with pytest.raises(UserError, match="a list of prompts"):
         generate_texts(MODELS["lm"], TOKENIZER, "今天")
+    with pytest.raises(UserError, match="a list of prompts"):
+        Writer(MODELS["lm"], TOKENIZER).write("今天")
+    with pytest.raises(UserError, match="prompt 1: expected a text as prompt, got int"):
+        generate_texts(MODELS["lm"], TOKENIZER, [5])  # type: ignore[list-item]
+    with pytest.raises(UserError, match="without: a prompt of 41 tokens"):
+        write("lm", guidance=2.0, without="天" * 40)
+    with pytest.raises(UserError, match="prompt 6: expected an allowed token after 1 generated"):
+        options = GenerationOptions(pattern="今雪", maximum_length=8)
+        list(Writer(MODELS["lm"], TOKENIZER, options).stream("今", number=5))
     with pytest.raises(UserError, match="'雪' is no token"):
         write("lm", suppress=("雪",))
     with pytest.raises(UserError, match="top-p"):

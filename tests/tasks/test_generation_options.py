@@ -29,6 +29,14 @@ from hanformer.tasks.generation_options import DEFAULTS, GenerationOptions, read
         ({"penalise_prompt": True}, "give a penalty"),
         ({"pattern": "a", "copy_prompt": True}, "copy_prompt and pattern: choose one"),
         ({"rule": "sample", "temperature": 2.0, "mirostat": 3.0}, "temperature and mirostat"),
+        ({"forbidden": "坏话"}, "write ('坏话',)"),
+        ({"suppress": "坏"}, "write ('坏',)"),
+        ({"also_end": "。"}, "write ('。',)"),
+        ({"stop": "。"}, "write ('。',)"),
+        ({"force": {-1: "今"}}, "force: expected steps in 0..63, got -1"),
+        ({"force": {8: "今"}, "maximum_length": 8}, "force: expected steps in 0..7, got 8"),
+        ({"force": {"0": "今"}}, "force: expected steps in 0..63, got '0'"),
+        ({"guidance": float("nan")}, "guidance: expected a finite number"),
     ],
 )
 def test_contradictions_are_told(choices: dict[str, object], said: str) -> None:

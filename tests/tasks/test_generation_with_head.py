@@ -132,6 +132,8 @@ def test_a_folder_is_opened_and_diagnosed(tmp_path: Path, kind: str) -> None:
     assert isinstance(writer.model, TerminatingTransformer)
     assert [each[0].tokens for each in writer.write(PROMPTS)] == [each[0].tokens for each in write(kind)]
     found = diagnose_model(writer.model, writer.tokenizer, PROMPTS, writer.options, samples=2)
-    assert [each.repetition.name for each in found] == list(COMPARED)
+    assert [each.repetition.name for each in found.rules] == list(COMPARED) and found.transitions is not None
     greedy = chain.from_iterable(write(kind))
-    assert found[0].mean_length == pytest.approx(sum(len(each.tokens) for each in greedy) / len(PROMPTS))
+    assert found.rules[0].mean_length == pytest.approx(
+        sum(len(each.tokens) for each in greedy) / len(PROMPTS)
+    )

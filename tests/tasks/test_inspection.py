@@ -81,6 +81,46 @@ def test_what_does_not_fit_is_reported(tmp_path: Path) -> None:
     report = found.loaded.report
     assert len(report.missing) == len(report.misshapen) == len(report.unexpected) == 1
     assert "layer.1.attention.self.key.bias" in report.missing[0]
+    with pytest.raises(UserError) as refused:
+        load(tmp_path)
+    assert (found.fits, found.complaint) == (False, str(refused.value))
+
+
+@pytest.mark.parametrize("form", ["safetensors", "transformers", "tensorflow"])
+@pytest.mark.parametrize("word", ["vocab_size", "hidden_size", "intermediate_size", "layers"])
+def test_sizes_that_no_memory_holds(tmp_path: Path, form: str, word: str) -> None:
+    save(tiny_encoder(), tmp_path, format=form)
+    path = next(tmp_path.glob("*config.json"))
+    values = json.loads(path.read_text())
+    key = "num_hidden_layers" if word == "layers" and word not in values else word
+    path.write_text(json.dumps({**values, key: 10**9}))
+    found = inspect(tmp_path)
+    assert not found.fits and found.tensors
+    if word == "layers":
+        assert "layers must be at most" in (found.complaint or "")
+    else:
+        assert found.loaded is not None and found.loaded.parameters > 10**9
+        assert "wrong shape" in (found.complaint or "") and len(found.loaded.report.misshapen) > 1
+
+
+def test_a_fixed_table_that_no_memory_holds(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN / "nezha", tmp_path / "nezha")
+    path = tmp_path / "nezha" / "config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "max_relative_position": 10**9}))
+    assert "relative_distance" in (inspect(tmp_path / "nezha", family="nezha").complaint or "")
+
+
+def test_a_family_that_is_not_the_checkpoints(tmp_path: Path) -> None:
+    save(tiny_encoder(), tmp_path / "own")
+    save(tiny_encoder(), tmp_path / "theirs", format="transformers")
+    for folder, wrong in (("own", "nezha"), ("theirs", "roformer"), ("theirs", "t5.1.1"), ("theirs", "gpt2")):
+        found = inspect(tmp_path / folder, family=wrong)
+        assert not found.fits and found.tensors
+        with pytest.raises(UserError) as refused:
+            load(tmp_path / folder, family=wrong)
+        assert (found.complaint or "").split(" (")[0] == str(refused.value).split(" (")[0]
+    assert inspect(tmp_path / "own", family="bert").fits
 
 
 def test_nothing_there_is_an_error(tmp_path: Path) -> None:

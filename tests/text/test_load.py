@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hanformer.errors import UserError
-from hanformer.text.byte_level import ByteLevelTokenizer
+from hanformer.text.byte_level import VOCABULARY_FILES, ByteLevelTokenizer
 from hanformer.text.cpm import CpmTokenizer
 from hanformer.text.load import load_tokenizer
 from hanformer.text.pieces import train_pieces
@@ -68,6 +68,37 @@ def test_gpt2s_own_names(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "new" / "merges.txt", tmp_path / "old" / "vocab.bpe")
     for path in (tmp_path / "old", tmp_path / "old" / "encoder.json", tmp_path / "old" / "vocab.bpe"):
         assert isinstance(load_tokenizer(path), ByteLevelTokenizer)
+
+
+@pytest.mark.parametrize("tokens", ["gpt2_encoder.json", "cpm-vocab.json", "zh.vocab.json", "gpt2_vocab.txt"])
+@pytest.mark.parametrize("merges", ["merges.txt", "vocab.bpe"])
+def test_the_name_of_a_model_before_that_of_the_file(tokens: str, merges: str, tmp_path: Path) -> None:
+    BYTE_LEVEL.save(tmp_path)
+    prefix = tokens[: -len(next(name for name in VOCABULARY_FILES if tokens.endswith(name)))]
+    if tokens.endswith(".txt"):
+        BYTE_LEVEL.vocabulary.save(tmp_path / tokens)
+    else:
+        shutil.move(tmp_path / "vocab.json", tmp_path / tokens)
+    (tmp_path / "vocab.json").unlink(missing_ok=True)
+    shutil.move(tmp_path / "merges.txt", tmp_path / (prefix + merges))
+    for path in (tmp_path / tokens, tmp_path / (prefix + merges)):
+        assert load_tokenizer(path).encode("今天 they") == BYTE_LEVEL.encode("今天 they")
+    if tokens.endswith(".json"):
+        assert isinstance(load_tokenizer(tmp_path), ByteLevelTokenizer)
+    # The merges of another model are not its own.
+    shutil.move(tmp_path / (prefix + merges), tmp_path / f"other_{merges}")
+    with pytest.raises(UserError, match=f"other_{merges}: one half .* other_vocab.json"):
+        load_tokenizer(tmp_path / f"other_{merges}")
+    if tokens.endswith(".json"):
+        with pytest.raises(UserError, match=rf"{prefix}merges.txt or .* SentencePiece .* \.model file"):
+            load_tokenizer(tmp_path / tokens)
+
+
+def test_published_vocabularies_with_a_prefix(data_folder: Path) -> None:
+    folder = data_folder / "vocab"
+    assert len(load_tokenizer(folder / "gpt2_encoder.json").vocabulary) == 50257
+    with pytest.raises(UserError, match="SentencePiece model, as CPM's does"):
+        load_tokenizer(folder / "cpm_vocab.json")
 
 
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:

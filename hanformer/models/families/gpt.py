@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hanformer.config import ModelConfig, whole_number
+from hanformer.config import ModelConfig
+from hanformer.dialects import whole_number
 from hanformer.models.families.bert import ACTIVATION_WORDS, TIED, embedding_entries, layer_entries
 from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, refuse, root_of
 from hanformer.models.names import KERAS, TORCH, TRANSPOSED, Entry, NameMap, entry, flattened, split

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hanformer.config import ModelConfig, whole_number
+from hanformer.config import ModelConfig
+from hanformer.dialects import whole_number
 from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, refuse, root_of
 from hanformer.models.families.gpt import TRANSFORMERS_BUFFERS, gpt_export, transformers_layer
 from hanformer.models.names import KERAS, TORCH, Entry, NameMap, entry, flattened

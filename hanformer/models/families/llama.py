@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hanformer.config import ModelConfig, rotary_record, whole_number
+from hanformer.config import ModelConfig
+from hanformer.dialects import rotary_record, whole_number
 from hanformer.mechanisms import Local
 from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, refuse, root_of
 from hanformer.models.names import SAME, Entry, NameMap, entry, flattened, rotary_halves, unstacked

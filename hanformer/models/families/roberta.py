@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hanformer.config import ModelConfig, whole_number
+from hanformer.config import ModelConfig
+from hanformer.dialects import whole_number
 from hanformer.models.families import bert
 from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name, refuse
 from hanformer.models.names import TORCH, Entry, NameMap, entry, first_rows_dropped, flattened

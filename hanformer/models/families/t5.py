@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from hanformer.config import ACTIVATION_ALIASES, ModelConfig
+from hanformer.config import ModelConfig
+from hanformer.dialects import ACTIVATION_ALIASES
 from hanformer.errors import UserError
 from hanformer.models.families.bert import ACTIVATION_WORDS
 from hanformer.models.families.family import TRAINING_LEFTOVERS, Family, Names, Raw, any_name

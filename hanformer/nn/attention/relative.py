@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from hanformer.config import ModelConfig
+from hanformer.errors import UserError
 from hanformer.nn.functional.positions import alibi_slopes, relative_buckets, sinusoidal
+
+_MOST_CODES = 2**24
 
 
 class RelativePositions(nn.Module, ABC):
@@ -33,7 +36,8 @@ class SinusoidalRelative(RelativePositions):
 
     NEZHA 的相对位置：固定的正弦表同时加在键与值上。
 
-    Each query meets the 2·limit + 1 codes once and picks by distance; no [Q, K, D] is made.
+    Each query meets the 2·limit + 1 codes once and picks by distance; no [Q, K, D] is made. Raises UserError for a
+    table of more than 2²⁴ numbers.
     Source: Wei et al. 2019, arXiv 1909.00204; bert4keras (half width 64, interleaved table).
     """
 
@@ -42,6 +46,11 @@ class SinusoidalRelative(RelativePositions):
     def __init__(self, size: int, limit: int) -> None:
         super().__init__()
         self.limit = limit
+        if (2 * limit + 1) * size > _MOST_CODES:
+            raise UserError(
+                f"config: relative_distance {limit} with {size} channels a head makes a table of more than "
+                f"{_MOST_CODES} numbers; lower one of them"
+            )
         with torch.device("cpu"):
             table = sinusoidal(torch.arange(2 * limit + 1), size, dtype=torch.float64)
         self._table = table
@@ -108,11 +117,18 @@ class BucketedBias(LogitBias):
 
     T5 的相对位置偏置：按距离分桶，每个头一个可学习的数，各层共用。
 
+    Raises UserError for a longest distance that is not beyond the buckets of one distance each.
     Source: Raffel et al. 2019, arXiv 1910.10683.
     """
 
     def __init__(self, config: ModelConfig, bidirectional: bool) -> None:
         super().__init__()
+        exact = config.relative_buckets // (4 if bidirectional else 2)
+        if config.relative_distance <= exact:
+            raise UserError(
+                f"config: relative_distance must be above {exact}, since of {config.relative_buckets} buckets {exact} "
+                f"hold one distance each; got {config.relative_distance}"
+            )
         self.bias = nn.Embedding(config.relative_buckets, config.attention_heads)
         self.limit, self.bidirectional = config.relative_distance, bidirectional
 

@@ -27,6 +27,7 @@ from hanformer.train.tricks.divergences import (
 )
 from hanformer.train.tricks.mixup import mixup
 from hanformer.train.tricks.r_drop import r_drop
+from hanformer.train.tricks.sensitivity import Probe, label_probe, noise_penalty, probe
 from hanformer.train.tricks.virtual import vat
 
 LossOf = Callable[[Tensor, Tensor], Loss]
@@ -58,6 +59,11 @@ class LossKind:
     def divergence(self) -> Divergence:
         """How far predictions moved from given ones."""
         return label_divergence if self.many else divergence
+
+    @property
+    def probe(self) -> Probe:
+        """Random directions of the divergence's second derivative."""
+        return label_probe if self.many else probe
 
     @property
     def symmetric_divergence(self) -> Divergence:
@@ -160,6 +166,7 @@ def class_tricks(words: Iterable[str], kind: LossKind, loss_of: LossOf) -> Wrapp
         "mixup": lambda objective, strength: mixup(objective, strength, loss_of),
         "r_drop": lambda objective, strength: r_drop(objective, strength, kind.symmetric_divergence),
         "vat": lambda objective, strength: vat(objective, strength, differing=kind.divergence),
+        "noise_penalty": lambda objective, strength: noise_penalty(objective, strength, of=kind.probe),
     }
     wrappers = [_wrapper(word, own) for word in words]
 

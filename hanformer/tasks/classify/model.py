@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hanformer.models import Transformer, load
-from hanformer.models.transformer import initialise
+from hanformer.models.language_model import initialise
 from hanformer.similarity.pooling import run_of
 from hanformer.tasks.classify.examples import LabelledBatch
 from hanformer.tasks.classify.recipe import ClassifierRecipe

@@ -14,7 +14,7 @@ from hanformer.train.sizes import Sizes
 from hanformer.train.tricks import tricks_named
 
 WEIGHTS = ("none", "balanced")
-PENALTIES = ("vat", "r_drop")
+PENALTIES = ("vat", "r_drop", "noise")
 ALL_OTHERS = "*"
 _FEWEST_OF_A_TEXT = 8
 
@@ -107,8 +107,8 @@ class ClassifyRecipe(ClassifierRecipe):
     every other column as a class, with 0 or 1 in it. `classes` is a file of class names, a line each, by whose numbers
     (from 0) the data may call them; without it, they are those of the training set. `thresholds` above which a score
     is a label, of many: zero, tuned (one for all classes, the highest micro-F1 of the validation set), tuned_each, or
-    auto: zero for zlpr, tuned for the others. `unlabelled` names a file of texts whose predictions `penalty` (vat, or
-    r_drop) steadies, with `unlabelled_strength`.
+    auto: zero for zlpr, tuned for the others. `unlabelled` names a file of texts whose predictions `penalty` (vat,
+    r_drop or noise) steadies, with `unlabelled_strength`.
     """
 
     text: str = ""

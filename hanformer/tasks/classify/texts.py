@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Protocol, TypeVar
 
 from hanformer.data.files import lines
+from hanformer.data.held_out import draw, hold_out
 from hanformer.data.published import open_splits
 from hanformer.data.tables import SPLITS, Column, iterate_table
 from hanformer.errors import UserError
@@ -197,23 +198,12 @@ def divide(
         own = splits.get("valid") if valid_file is None else Path(valid_file)
         held = _of_split(train, "valid") if own is None else list(read(own))
         train = _of_split(train, "train") or train
-    random = Random(f"texts/{recipe.train.seed}")
-    if not held:
-        if len(train) <= recipe.valid:
-            raise UserError(
-                f"{path}: has {len(train)} rows, {recipe.valid} are held out to choose by; take fewer, such as "
-                f"--set valid={max(len(train) // 10, 1)}, "
-                "or name a validation file"
-            )
-        random.shuffle(train)
-        held, train = train[: recipe.valid], train[recipe.valid :]
-    return train, random.sample(held, recipe.valid) if len(held) > recipe.valid else held
+    return hold_out(path, "rows", train, held, recipe.valid, Random(f"texts/{recipe.train.seed}"))
 
 
-def limited(rows: Sequence[RowT], recipe: ClassifierRecipe) -> Sequence[RowT]:
+def limited(rows: Sequence[RowT], recipe: ClassifierRecipe) -> list[RowT]:
     """As many rows as the recipe wants, drawn by its seed; 0 wants all. 按种子抽取子集。"""
-    random = Random(f"limit/{recipe.train.seed}")
-    return random.sample(rows, recipe.limit) if 0 < recipe.limit < len(rows) else rows
+    return draw(rows, recipe.limit, Random(f"limit/{recipe.train.seed}"))
 
 
 def rows_to_judge(path: str | Path, read: ReadRows[RowT]) -> list[RowT]:

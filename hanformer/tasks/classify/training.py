@@ -35,6 +35,7 @@ from hanformer.train.objective import Loss, Objective
 from hanformer.train.progress import Reporter
 from hanformer.train.running import Prepared, train_run
 from hanformer.train.tricks.r_drop import agreement
+from hanformer.train.tricks.sensitivity import sensitivity
 from hanformer.train.tricks.unlabelled import SideBySide, SideBySideSource, with_unlabelled
 from hanformer.train.tricks.virtual import instability
 from hanformer.train.validation import Validation
@@ -106,6 +107,8 @@ def _penalty(recipe: ClassifyRecipe) -> Objective[LabelledBatch]:
     kind = recipe.kind
     if recipe.penalty == "vat":
         return instability(scores_of, differing=kind.divergence)
+    if recipe.penalty == "noise":
+        return sensitivity(scores_of, of=kind.probe)
     return agreement(scores_of, kind.symmetric_divergence)
 
 

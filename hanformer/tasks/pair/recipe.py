@@ -11,7 +11,7 @@ from hanformer.train.options import TrainOptions
 
 CLASS_LOSSES = ("cross_entropy", "focal")
 #: What compares predicted distributions has nothing to compare where vectors are trained.
-_OF_CLASSES = ("r_drop", "vat", "mixup")
+_OF_CLASSES = ("r_drop", "vat", "noise_penalty", "mixup")
 
 
 def _options() -> TrainOptions:

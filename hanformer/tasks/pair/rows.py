@@ -106,7 +106,7 @@ def open_pairs(path: str | Path, recipe: PairRecipe, *, valid_file: str | Path |
     Raises UserError as `read_pairs` and `divide` do, and where no pair is left.
     """
     train, valid = divide(path, recipe, lambda file: read_pairs(file, recipe), valid_file)
-    train = list(limited(train, recipe))
+    train = limited(train, recipe)
     kept = [row for row in train if _trains(row, recipe)]
     held = [row for row in valid if row.labels]
     if not kept or not held:

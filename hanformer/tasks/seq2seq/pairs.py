@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from hanformer.data.held_out import draw, hold_out
 from hanformer.data.sequences import Pair
 from hanformer.data.tables import Column, find_splits, iterate_table
 from hanformer.errors import UserError
@@ -70,19 +71,9 @@ def open_pairs(
         raise UserError(f"{path}: there is no training file (train.*) among {', '.join(sorted(splits))}")
     train = read_pairs(splits["train"], source, target)
     random = Random(f"pairs/{seed}")
-    if "valid" in splits:
-        held = read_pairs(splits["valid"], source, target)
-        held = random.sample(held, valid) if len(held) > valid else held
-    else:
-        if len(train) <= valid:
-            raise UserError(
-                f"{path}: has {len(train)} rows, {valid} are held out to choose by; take fewer, such as "
-                f"--set valid={max(len(train) // 10, 1)}, "
-                "or name a validation file"
-            )
-        random.shuffle(train)
-        held, train = train[:valid], train[valid:]
-    return PairData(str(path), random.sample(train, limit) if 0 < limit < len(train) else train, held)
+    given = read_pairs(splits["valid"], source, target) if "valid" in splits else []
+    train, held = hold_out(path, "rows", train, given, valid, random)
+    return PairData(str(path), draw(train, limit, random), held)
 
 
 class EncodedPairs:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from hanformer.data.held_out import draw, hold_out
 from hanformer.errors import UserError
 from hanformer.tasks.tag.labels import kinds_of
-from hanformer.tasks.tag.reading import Reading, Source, find_sources
+from hanformer.tasks.tag.reading import Reading, Source, open_sources
 from hanformer.tasks.tag.spans import TaggedText
 
 
@@ -39,26 +40,16 @@ def open_tagged(
     Raises UserError as `Reading.texts` does, where too few texts are left, and for a type of entity that the training
     texts have not.
     """
-    sources = find_sources(path)
-    if valid_file is not None:
-        sources["valid"] = Source(Path(valid_file))
-    if "train" not in sources:
-        raise UserError(f"{path}: there is no training file (train.*) among {', '.join(sorted(sources))}")
-    train = reading.texts(sources["train"])
+    with open_sources(path) as sources:
+        if valid_file is not None:
+            sources["valid"] = Source(Path(valid_file))
+        if "train" not in sources:
+            raise UserError(f"{path}: there is no training file (train.*) among {', '.join(sorted(sources))}")
+        read = reading.texts(sources["train"])
+        given = reading.texts(sources["valid"]) if "valid" in sources else []
     random = Random(f"tag/{seed}")
-    if "valid" in sources:
-        held = reading.texts(sources["valid"])
-        held = random.sample(held, valid) if len(held) > valid else held
-    else:
-        if len(train) <= valid:
-            raise UserError(
-                f"{path}: has {len(train)} texts, {valid} are held out to choose by; take fewer, such as "
-                f"--set valid={max(len(train) // 10, 1)}, "
-                "or name a validation file"
-            )
-        random.shuffle(train)
-        held, train = train[:valid], train[valid:]
-    train = random.sample(train, limit) if 0 < limit < len(train) else train
+    train, held = hold_out(path, "texts", read, given, valid, random)
+    train = draw(train, limit, random)
     _check_kinds(path, train, held)
     return TagData(str(path), train, held)
 
@@ -76,11 +67,12 @@ def _check_kinds(path: str | Path, train: Sequence[TaggedText], held: Sequence[T
         )
 
 
-def texts_to_judge(path: str | Path, reading: Reading) -> tuple[Source, list[TaggedText]]:
-    """The texts to judge by: the test file of a folder or zip, else its validation file, else the file itself.
+def texts_to_judge(path: str | Path, reading: Reading) -> tuple[str, list[TaggedText]]:
+    """The texts to judge by, and where they stand: the test file of a folder or zip, else its validation file, else
+    the file itself.
 
     评测所用的文本：优先测试集。
     """
-    sources = find_sources(path)
-    source = sources.get("test") or sources.get("valid") or sources["train"]
-    return source, reading.texts(source)
+    with open_sources(path) as sources:
+        source = sources.get("test") or sources.get("valid") or sources["train"]
+        return str(source), reading.texts(source)

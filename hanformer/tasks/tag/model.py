@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hanformer.models import Transformer, load
-from hanformer.models.transformer import initialise
+from hanformer.models.language_model import initialise
 from hanformer.tasks.freezing import freeze_lowest
 from hanformer.tasks.tag.batches import Example, TagBatch
 from hanformer.tasks.tag.heads import POINTERS, TagHead, head_named

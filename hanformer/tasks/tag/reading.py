@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Final
 
-from hanformer.data.files import iterate_json_records, iterate_members, lines
-from hanformer.data.tables import find_splits
+from hanformer.data.files import iterate_json_records, lines
+from hanformer.data.published import open_splits
 from hanformer.errors import UserError
 from hanformer.tasks.tag.json_spans import spans_of_record, words_of_record
 from hanformer.tasks.tag.spans import WORD, TaggedText, TextSpan, of_words, spans_of_tags, split_tag
@@ -29,17 +30,17 @@ _DOCUMENT: Final = "-DOCSTART-"
 
 @dataclass(frozen=True)
 class Source:
-    """A file, or one member of a zip. 文件，或 zip 中的一个成员。"""
+    """A file, and how its reader knows it where that is not its path: unpacked from a zip. 文件及其显示名称。"""
 
     path: Path
-    member: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.member}" if self.member else str(self.path)
+        return self.name or str(self.path)
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """(number from 1, line); raises UserError for a file that cannot be read."""
-        return enumerate(lines(self.path, self.member), start=1)
+        return enumerate(lines(self.path), start=1)
 
 
 @dataclass(frozen=True)
@@ -111,31 +112,21 @@ class Reading:
         return TaggedText(text, tuple(TextSpan(WORD, span.start, span.end) for span in chunks), place)
 
 
-def find_sources(path: str | Path) -> dict[str, Source]:
-    """The files of a folder or a zip by split (train, valid, test); a file alone is its training set.
+@contextmanager
+def open_sources(path: str | Path) -> Iterator[dict[str, Source]]:
+    """The files of a folder or a zip by split (train, valid, test), to be read inside the block; a file alone is its
+    training set.
 
-    按划分列出文件夹或 zip 中的文件。
+    按划分列出文件夹或 zip 中的文件，在代码块内读取。
 
-    Raises UserError as `find_splits` does.
+    Raises UserError as `open_splits` does.
     """
-    splits = {split: Source(file) for split, file in find_splits(path).items()}
-    packed = splits.get("train")
-    if packed is None or len(splits) > 1 or packed.path.suffix.lower() != ".zip":
-        return splits
-    prefix = f"{packed.path}:"
-    names = [name.removeprefix(prefix) for name, _ in iterate_members(packed.path, suffixes=(".txt",))]
-    return _members_by_split(packed.path, names) or splits
-
-
-def _members_by_split(path: Path, names: Iterable[str]) -> dict[str, Source]:
-    words = {"train": "train", "valid": "valid", "validation": "valid", "dev": "valid", "test": "test"}
-    found: dict[str, Source] = {}
-    for name in names:
-        parts = re.split(r"[-_./]", name.lower())
-        split = next((words[part] for part in parts if part in words), None)
-        if split is not None:
-            found.setdefault(split, Source(path, name))
-    return found
+    packed = Path(path).is_file()
+    with open_splits(path) as splits:
+        yield {
+            split: Source(file, f"{path}:{file.name}" if packed and file != Path(path) else "")
+            for split, file in splits.items()
+        }
 
 
 def _form_of(source: Source, scheme: str) -> str:

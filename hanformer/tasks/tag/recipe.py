@@ -16,7 +16,7 @@ from hanformer.train.tricks import tricks_named
 
 CLASS_WEIGHTS = ("none", "balanced")
 _ONE_ANSWER = ("mixup", "tea_forn")
-_DISTRIBUTIONS = ("r_drop", "vat")
+_DISTRIBUTIONS = ("r_drop", "vat", "noise_penalty")
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ class MultiTensor(torch.optim.Optimizer, ABC):
                 parameter.copy_(weight)
 
 
-def pieces(*columns: list[Tensor]) -> Iterator[list[list[Tensor]]]:
+def pieces(*columns: list[Tensor], elements: int = CPU_PIECE) -> Iterator[list[list[Tensor]]]:
     """Lists of contiguous tensors of equal shapes: on a CPU cut into flat pieces of equal places, elsewhere whole.
 
     CPU 上切成能放进缓存的小段，其他设备上整体给出。
@@ -124,7 +124,7 @@ def pieces(*columns: list[Tensor]) -> Iterator[list[list[Tensor]]]:
         yield list(columns)
         return
     for tensors in zip(*columns, strict=True):
-        for cut in zip(*(tensor.view(-1).split(CPU_PIECE) for tensor in tensors), strict=True):
+        for cut in zip(*(tensor.view(-1).split(elements) for tensor in tensors), strict=True):
             yield [[piece] for piece in cut]
 
 

@@ -19,6 +19,7 @@ from hanformer.train.tricks.noise import additive_noise, multiplicative_noise
 from hanformer.train.tricks.penalty import gradient_penalty
 from hanformer.train.tricks.r_drop import agreement, r_drop
 from hanformer.train.tricks.replacement import Replacement, replacing
+from hanformer.train.tricks.sensitivity import noise_penalty, sensitivity
 from hanformer.train.tricks.tea_forn import features, most_likely, tea_forn
 from hanformer.train.tricks.unlabelled import SideBySide, SideBySideSource, with_unlabelled
 from hanformer.train.tricks.virtual import instability, vat
@@ -41,10 +42,12 @@ __all__ = [
     "mixup_at",
     "most_likely",
     "multiplicative_noise",
+    "noise_penalty",
     "pgd",
     "predict_decoded",
     "r_drop",
     "replacing",
+    "sensitivity",
     "tea_forn",
     "tricks_named",
     "vat",
@@ -86,6 +89,9 @@ TRICKS: dict[str, Trick] = {
     "fgm_of_table": Trick(fgm_of_table, 0.5, 2, 2, "the same on the whole token table, as bert4keras does"),
     "pgd": Trick(pgd, 0.1, 4, 4, "adversarial training by three gradients within a radius"),
     "gradient_penalty": Trick(gradient_penalty, 0.03, 1, 2, "the squared gradient by embedded tokens"),
+    "noise_penalty": Trick(
+        noise_penalty, 0.03, 1, 2, "what noise on embedded tokens costs, without drawing it"
+    ),
     "vat": Trick(vat, 1.0, 4, 3, "virtual adversarial training: stable predictions nearby"),
     "r_drop": Trick(r_drop, 4.0, 2, 2, "two passes with different dropout should agree"),
     "mixup": Trick(mixup, 0.2, 1, 1, "examples mixed in pairs, embedded tokens and answers (classification)"),

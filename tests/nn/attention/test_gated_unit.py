@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.mechanisms import GatedUnit
 from hanformer.models import build, load, save
+from hanformer.models.checkpoint import CONFIG_FILE
 from hanformer.models.encoder_decoder import EncoderDecoder
+from hanformer.models.saving import WEIGHTS_FILE
 from hanformer.nn.attention.gated_unit import NORMALISERS, GatedUnitAttention, softmax_plus, squared_relu
 from hanformer.nn.attention.kinds import attention_of
 from hanformer.nn.attention.passing import Pass
@@ -174,10 +177,28 @@ def test_what_a_row_does_not_see_changes_nothing() -> None:
 
 
 def test_a_published_model_takes_it(tmp_path: Path) -> None:
-    save(random_model(tiny_config(), ("lm",), torch.float32), tmp_path)
-    with pytest.warns(UserWarning, match="gate"):
-        model = load(tmp_path, attention=GatedUnit(key_size=4), strict=False)
+    """Values are wider in a gated unit: they are new, as the gate is, and everything around it is kept."""
+    plain = random_model(tiny_config(), ("lm",), torch.float32)
+    save(plain, tmp_path)
+    with pytest.warns(UserWarning, match=r"left out.*attention\.value\.bias(.|\n)*new, with initial.*gate"):
+        model = load(tmp_path, attention=GatedUnit(key_size=4))
+    assert torch.equal(model.embeddings.token.weight, plain.embeddings.token.weight)
+    assert torch.equal(model.stack.blocks[0].attention_norm.weight, plain.stack.blocks[0].attention_norm.weight)
     assert model(torch.tensor([[3, 4]])).lm_logits.isfinite().all()
+
+
+def test_a_damaged_file_is_refused_whatever_mechanism_takes_it(tmp_path: Path) -> None:
+    save(random_model(tiny_config(), ("lm",), torch.float32), tmp_path)
+    for name, said in (("embeddings.token.weight", "missing"), ("stack.blocks.0.attention_norm.weight", "wrong")):
+        weights = load_file(tmp_path / WEIGHTS_FILE)
+        kept = {key: value for key, value in weights.items() if key != name or said == "wrong"}
+        if said == "wrong":
+            kept[name] = kept[name][1:].clone()
+        (tmp_path / said).mkdir()
+        save_file(kept, tmp_path / said / WEIGHTS_FILE)
+        (tmp_path / said / CONFIG_FILE).write_text((tmp_path / CONFIG_FILE).read_text())
+        with pytest.raises(UserError, match=f"{said}.*{name}"):
+            load(tmp_path / said, attention=GatedUnit(key_size=4))
 
 
 @pytest.mark.parametrize(

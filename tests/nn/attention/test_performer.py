@@ -265,6 +265,17 @@ def test_a_checkpoint_of_softmax_attention(tmp_path: Path) -> None:
     assert torch.equal(again.stack.blocks[0].attention.projection, part.projection)
 
 
+def test_another_number_of_features_draws_them_anew(tmp_path: Path) -> None:
+    model = random_model(tiny_config(attention=Performer(features=16)), dtype=torch.float32)
+    save(model, tmp_path)
+    with pytest.warns(UserWarning, match="new, with initial weights.*projection"):
+        other = load(tmp_path, attention=Performer(features=24))
+    first, second = (found.stack.blocks[0].attention for found in (model, other))
+    assert torch.equal(first.query.weight, second.query.weight) and second.projection.shape[0] == 24
+    met = second.projection[:8] @ second.projection[:8].T
+    torch.testing.assert_close(met, torch.diag(met.diagonal()), rtol=0, atol=1e-4)
+
+
 def test_many_features_are_near_softmax() -> None:
     """With small queries and keys and many features, the output is that of softmax attention."""
     config = tiny_config(application="lm", attention=Performer(features=4096))

@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from hanformer.config import ModelConfig
+from hanformer.errors import UserError
+from hanformer.models import build
 from hanformer.models.padded import PaddedTransformer
 from hanformer.nn.attention.relative import AlibiBias, relative_of
 from hanformer.nn.functional.positions import alibi_slopes, rotary_table, rotate, rotate_halves
@@ -68,6 +71,20 @@ def test_alibi_has_no_longest_distance_and_no_parameters() -> None:
     assert isinstance(bias, AlibiBias) and not list(bias.parameters()) and not bias.state_dict()
     far = bias.logits(torch.zeros(1, 2, 1, 4, dtype=torch.bfloat16), torch.tensor([[[100_000]]]))
     assert far.dtype == torch.bfloat16 and far.flatten().tolist() == pytest.approx([-6250, -390.6], rel=4e-3)
+
+
+# ------------------------------------------------------------------------------------------- buckets
+@pytest.mark.parametrize(("application", "exact"), [("encoder", 2), ("lm", 4), ("unilm", 2)])
+def test_the_longest_distance_lies_beyond_the_buckets_of_one_distance(application: str, exact: int) -> None:
+    def config(distance: int) -> ModelConfig:
+        changes = {"position": "relative_buckets", "relative_buckets": 8, "relative_distance": distance}
+        return tiny_config(application=application, **changes)
+
+    for distance in (1, exact):
+        with pytest.raises(UserError, match=f"relative_distance must be above {exact}, .* got {distance}"):
+            build(config(distance))
+    model = random_model(config(exact + 1))
+    assert run_packed(model, random_rows(model.config, (30, 1)))[0].isfinite().all()
 
 
 # ------------------------------------------------------------------------------------------- rotary

@@ -34,6 +34,7 @@ from tests.harness import (
     tiny_config,
 )
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 LENGTHS = (5, 1, 0, 7, 7)
 
 
@@ -346,6 +347,14 @@ def test_a_published_model_takes_it(kind: str, tmp_path: Path) -> None:
     assert not [name for name, value in fresh.items() if name.endswith("bias") and value.any()]
     rows = random_rows(model.config, (4, 1))
     assert all(value.isfinite().all() for value in run_packed(model, rows))
+
+
+def test_a_model_whose_values_lie_beside_queries_and_keys_takes_it(tmp_path: Path) -> None:
+    """GPT-2 keeps all three in one tensor: without queries and keys the values are new too, and told so."""
+    save(load(GOLDEN / "gpt2"), tmp_path, format="transformers")
+    with pytest.warns(UserWarning, match=r"left out.*c_attn(.|\n)*new, with initial weights"):
+        model = load(tmp_path, attention=Synthesizer("random"))
+    assert model.prompt([[1, 2, 3]])[0].isfinite().all()
 
 
 # -------------------------------------------------------------------------------------- refusals

@@ -62,7 +62,7 @@ def test_many_labels_are_learned_and_served(tmp_path: Path, loss: str) -> None:
         ("focal", ("fgm", "mixup:0.2"), "cls"),
         ("cross_entropy", ("r_drop", "gradient_penalty", "noise"), "cls"),
         ("zlpr", ("r_drop", "vat", "fgm_of_table"), "mean"),
-        ("sigmoid", ("mixup", "gradient_penalty"), "pooled"),
+        ("sigmoid", ("mixup", "noise_penalty"), "pooled"),
         ("sigmoid_focal", ("pgd", "multiplicative_noise"), "last"),
     ],
 )
@@ -95,7 +95,7 @@ def test_a_cut_run_goes_on_as_if_it_had_not_been(tmp_path: Path, unlabelled: tup
         train(replace(recipe, loss="focal"), data, whole, resume=True)
 
 
-@pytest.mark.parametrize("penalty", ["vat", "r_drop"])
+@pytest.mark.parametrize("penalty", ["vat", "r_drop", "noise"])
 def test_texts_without_labels_join_in(tmp_path: Path, penalty: str) -> None:
     data = replace(ONE, unlabelled=[row.text for row in one_label(50, 7)])
     recipe = replace(short(RECIPE, 4), unlabelled="texts.txt", penalty=penalty)

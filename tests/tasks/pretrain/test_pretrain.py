@@ -78,6 +78,7 @@ def test_a_causal_model_continues(tmp_path: Path, text: Path) -> None:
     assert figures["perplexity"] == pytest.approx(math.exp(figures["loss"])) and figures["perplexity"] < 2
 
 
+@pytest.mark.filterwarnings("ignore:.*is left out")
 @pytest.mark.parametrize("kind", ["self_terminating", "non_monotonic"])
 def test_a_causal_model_learns_with_a_head_that_must_stop(tmp_path: Path, text: Path, kind: str) -> None:
     recipe = replace(

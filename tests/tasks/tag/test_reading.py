@@ -12,7 +12,7 @@ import pytest
 
 from hanformer.errors import UserError
 from hanformer.tasks.tag.data import open_tagged, texts_to_judge
-from hanformer.tasks.tag.reading import Reading, Source, find_sources
+from hanformer.tasks.tag.reading import Reading, Source
 from hanformer.tasks.tag.spans import TaggedText, TextSpan
 
 WORDS, ENTITIES = Reading("segmentation"), Reading("entities")
@@ -131,13 +131,25 @@ def test_a_zip_is_read_by_the_names_of_its_members(tmp_path: Path) -> None:
         archive.writestr("set/readme.md", "nothing")
     data = open_tagged(path, ENTITIES, valid=10)
     assert [text.text for text in (*data.train, *data.valid)] == ["小明"] * 3 + ["大卫"] * 2
-    assert data.valid[1].place == f"{path}:set/dev.txt: line 4"
+    assert data.valid[1].place == f"{path}:dev.txt: line 4"
     source, texts = texts_to_judge(path, ENTITIES)
-    assert source.member == "set/dev.txt" and len(texts) == 2
+    assert source == f"{path}:dev.txt" and len(texts) == 2
     with zipfile.ZipFile(tmp_path / "one.zip", "w") as archive:
         archive.writestr("all.txt", "小 B-PER\n\n" * 5)
-    assert find_sources(tmp_path / "one.zip") == {"train": Source(tmp_path / "one.zip")}
     assert len(open_tagged(tmp_path / "one.zip", ENTITIES, valid=2).train) == 3
+
+
+def test_records_of_a_zip_stay_apart(tmp_path: Path) -> None:
+    path = tmp_path / "names.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("train.json", '{"text": "小明", "entities": [[0, 2, "PER"]]}\n' * 3)
+        archive.writestr("dev.json", '{"text": "大卫", "entities": [[0, 2, "PER"]]}\n')
+        archive.writestr("test.json", '{"text": "小红", "entities": [[0, 2, "PER"]]}\n{"text": "小"}\n')
+    for reading in (ENTITIES, Reading("entities", "json")):
+        data = open_tagged(path, reading, valid=10)
+        assert [text.text for text in (*data.train, *data.valid)] == ["小明"] * 3 + ["大卫"]
+        with pytest.raises(UserError, match=f"{path}:test.json: record 2"):
+            texts_to_judge(path, reading)
 
 
 def test_texts_are_split_by_the_seed(tmp_path: Path) -> None:

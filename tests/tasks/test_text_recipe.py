@@ -1,0 +1,66 @@
+"""The vocabulary that a recipe learns, and what it says of a model that does not belong to its tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hanformer import save
+from hanformer.errors import UserError
+from hanformer.models.checkpoint import LeftOut
+from hanformer.models.self_terminating import TerminatingTransformer
+from hanformer.models.terminating_files import save_terminating
+from hanformer.nn.layers.self_terminating import SelfTerminating
+from hanformer.tasks import text_recipe
+from hanformer.tasks.text_recipe import (
+    SPECIALS,
+    TextRecipe,
+    VocabularyOptions,
+    make_tokenizer,
+    make_transformer,
+)
+from hanformer.text.pieces import train_pieces
+from hanformer.text.vocabulary import Vocabulary
+from hanformer.text.wordpiece import WordPieceTokenizer
+from tests.harness import random_model, tiny_config
+from tests.similarity.tiny import tiny_encoder
+
+TEXTS = ["今天天气很好，ok ok!", "今天 下雨\t3 3", "\ud800\ud800 稀\x1c\x1c", "éé 好好好"]
+
+
+@pytest.mark.parametrize("size", [6, 9, 12, 300])
+@pytest.mark.parametrize("minimum_count", [1, 2])
+def test_characters_are_those_that_pieces_begin_with(
+    monkeypatch: pytest.MonkeyPatch, size: int, minimum_count: int
+) -> None:
+    pieces = train_pieces(TEXTS, size, minimum_count=minimum_count, specials=SPECIALS).vocabulary.tokens
+    monkeypatch.setattr(text_recipe, "train_pieces", None)  # nothing is to be joined
+    options = VocabularyOptions("characters", size, minimum_count)
+    found = make_tokenizer(TextRecipe(vocabulary=options), iter(TEXTS))
+    single = [token for token in pieces if len(token) == 1]
+    inner = [f"##{token}" for token in single if token in "ok3é"]
+    assert isinstance(found, WordPieceTokenizer)
+    assert found.vocabulary.tokens == (*SPECIALS, *single, *inner)
+
+
+def test_pieces_are_joined_where_they_were_asked_for() -> None:
+    recipe = TextRecipe(vocabulary=VocabularyOptions("pieces", 30, 1))
+    assert "今天" in make_tokenizer(recipe, TEXTS).vocabulary.tokens
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model(tmp_path: Path) -> None:
+    save(tiny_encoder(), tmp_path)
+    recipe = TextRecipe(vocabulary=VocabularyOptions(minimum_count=1))
+    tokenizer = make_tokenizer(recipe, ["".join(map(chr, range(0x4E00, 0x4E80)))])
+    with pytest.raises(UserError, match="tokens and the model .* do not belong together; use the vocabulary"):
+        make_transformer(TextRecipe(start_from=str(tmp_path)), tokenizer, "encoder", ("lm",))
+
+
+def test_a_start_without_its_head_that_must_stop_says_so(tmp_path: Path) -> None:
+    model = random_model(tiny_config(application="lm"), dtype=torch.float32)
+    save_terminating(TerminatingTransformer(model, 2, SelfTerminating(0.02)), tmp_path)
+    tokenizer = WordPieceTokenizer(Vocabulary(SPECIALS))
+    with pytest.warns(LeftOut, match="load_writing"):
+        make_transformer(TextRecipe(start_from=str(tmp_path)), tokenizer, "lm", ("lm",))
