@@ -2,7 +2,7 @@
 
     python -m benchmarks.kernels
 
-`hanformer.load` takes the kernels of a TensorFlow checkpoint as they lie in the file, transposed views, and a training run
+`hanformer.load` takes the kernels of a TensorFlow checkpoint as they lie in the file, as transposed views, and training
 lays them out. Both sides are the same model with the same numbers.
 """
 

@@ -193,7 +193,9 @@ def _of_its_mechanism(checkpoint: Checkpoint, model: Model) -> list[str]:
         return []
     before = skeleton(model.config.changed({"attention": saved}), model.heads).state_dict()
     shapes = {name: value.shape for name, value in before.items()}
-    return [name for name, value in model.state_dict().items() if shapes.get(name, value.shape) != value.shape]
+    return [
+        name for name, value in model.state_dict().items() if shapes.get(name, value.shape) != value.shape
+    ]
 
 
 def _refuse(checkpoint: Checkpoint, report: LoadReport, changes: Mapping[str, Any]) -> None:

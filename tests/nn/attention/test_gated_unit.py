@@ -183,13 +183,18 @@ def test_a_published_model_takes_it(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"left out.*attention\.value\.bias(.|\n)*new, with initial.*gate"):
         model = load(tmp_path, attention=GatedUnit(key_size=4))
     assert torch.equal(model.embeddings.token.weight, plain.embeddings.token.weight)
-    assert torch.equal(model.stack.blocks[0].attention_norm.weight, plain.stack.blocks[0].attention_norm.weight)
+    assert torch.equal(
+        model.stack.blocks[0].attention_norm.weight, plain.stack.blocks[0].attention_norm.weight
+    )
     assert model(torch.tensor([[3, 4]])).lm_logits.isfinite().all()
 
 
 def test_a_damaged_file_is_refused_whatever_mechanism_takes_it(tmp_path: Path) -> None:
     save(random_model(tiny_config(), ("lm",), torch.float32), tmp_path)
-    for name, said in (("embeddings.token.weight", "missing"), ("stack.blocks.0.attention_norm.weight", "wrong")):
+    for name, said in (
+        ("embeddings.token.weight", "missing"),
+        ("stack.blocks.0.attention_norm.weight", "wrong"),
+    ):
         weights = load_file(tmp_path / WEIGHTS_FILE)
         kept = {key: value for key, value in weights.items() if key != name or said == "wrong"}
         if said == "wrong":
