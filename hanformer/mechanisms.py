@@ -32,6 +32,8 @@ class Softmax(Mechanism):
     name: ClassVar[str] = "softmax"
 
 
+#: The most features, ranks and channels of a head that may be asked for: beyond, no memory holds what they make.
+_MOST_CHANNELS = 2**16
 #: How a Synthesizer may write logits, and how they stand beside those of queries and keys.
 SYNTHESIZER_KINDS = ("dense", "random", "fixed_random", "factorised_dense", "factorised_random")
 DOT_PRODUCTS = ("none", "plus", "plus_alpha")
@@ -64,10 +66,9 @@ class Synthesizer(Mechanism):
             raise UserError(
                 f"synthesizer: dot_product must be one of {', '.join(DOT_PRODUCTS)}, got {self.dot_product!r}"
             )
-        for name in ("factor", "rank"):
-            value = getattr(self, name)
-            if (value is not None or name == "rank") and (not isinstance(value, int) or value < 1):
-                raise UserError(f"synthesizer: {name} must be a whole number of at least 1, got {value!r}")
+        _whole("synthesizer: rank", self.rank, 1, _MOST_CHANNELS)
+        if self.factor is not None:
+            _whole("synthesizer: factor", self.factor, 1, _MOST_CHANNELS)
 
     @property
     def kinds_asked(self) -> tuple[str, ...]:
@@ -79,7 +80,6 @@ class Synthesizer(Mechanism):
 LINEAR_FEATURES = ("elu", "double_softmax", "cosine", "taylor")
 PERFORMER_KERNELS = ("softmax", "relu")
 PERFORMER_NORMS = ("chi", "root", "stratified")
-_MOST_RANDOM_FEATURES = 2**16
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Performer(Mechanism):
     def __post_init__(self) -> None:
         _one_of("performer: kernel", self.kernel, PERFORMER_KERNELS)
         _one_of("performer: norms", self.norms, PERFORMER_NORMS)
-        _whole("performer: features", self.features, 1, _MOST_RANDOM_FEATURES)
+        _whole("performer: features", self.features, 1, _MOST_CHANNELS)
         _whole("performer: redraw", self.redraw, 0, 2**31)
 
 
@@ -179,10 +179,7 @@ class GatedUnit(Mechanism):
                 f"gated_unit: normaliser must be one of {', '.join(NORMALISERS_OF_GATED_UNITS)}, "
                 f"got {self.normaliser!r}"
             )
-        if not isinstance(self.key_size, int) or isinstance(self.key_size, bool) or self.key_size < 1:
-            raise UserError(
-                f"gated_unit: key_size must be a whole number of at least 1, got {self.key_size!r}"
-            )
+        _whole("gated_unit: key_size", self.key_size, 1, _MOST_CHANNELS)
 
 
 @dataclass(frozen=True)

@@ -100,13 +100,19 @@ def _assigned(record: Any, given: Sequence[tuple[str, list[str], str]]) -> Any:
     changes: dict[str, Any] = {}
     for name, path, text in given:
         if path[0] not in known:
-            raise UserError(f"--set {name}: unknown name {path[0]!r}; there are {', '.join(sorted(known))}")
+            raise UserError(f"--set {name}: unknown name {path[0]!r}; {_there_are(record, known)}")
         if len(path) == 1:
             changes[path[0]] = _value(name, getattr(record, path[0]), text, known[path[0]])
     for field_name in dict.fromkeys(path[0] for _, path, _ in given if len(path) > 1):
         below = [(name, path[1:], text) for name, path, text in given if path[1:] and path[0] == field_name]
         changes[field_name] = _assigned(changes.get(field_name, getattr(record, field_name)), below)
     return replace(record, **changes)
+
+
+def _there_are(record: Any, known: Mapping[str, str]) -> str:
+    if isinstance(record, Choice) and not known:
+        return f"{record.name!r} has none: choose first one of {', '.join(sorted(record.kinds()))}"
+    return f"there are {', '.join(sorted(known))}"
 
 
 def _value(name: str, current: Any, text: str, kind: str) -> Any:
@@ -257,3 +263,17 @@ def _accepted(kind: str) -> tuple[type, ...]:
     if "float" in kind:
         return (float, int)
     return (int,) if "int" in kind else (str,)
+
+
+def full_name(record: Any, name: str, groups: Sequence[str]) -> str:
+    """The dotted name of a field that is named without its group: epochs is train.epochs where only train has it.
+
+    补全省略了分组的字段名。
+
+    A name that the record has itself, none of the `groups` has, or several have, stays as it is.
+    """
+    first = name.partition(".")[0]
+    if first in record.__dataclass_fields__:
+        return name
+    found = [group for group in groups if first in getattr(record, group).__dataclass_fields__]
+    return f"{found[0]}.{name}" if len(found) == 1 else name

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 
+from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.records import Choice, assign, plain, read_record
 
@@ -44,6 +45,11 @@ class Whole:
     limit: float | None = None
     flag: bool = False
     words: tuple[str, ...] = ()
+
+
+def test_a_choice_without_fields_says_what_else_may_be_chosen() -> None:
+    with pytest.raises(UserError, match="'radius'; 'softmax' has none: choose first one of atrous, .* local"):
+        assign(ModelConfig(vocab_size=5), {"attention.radius": "4"})
 
 
 def test_fields_are_set_by_dotted_names() -> None:

@@ -12,7 +12,7 @@ from hanformer.arithmetic.layouts import Noise
 from hanformer.arithmetic.raw_layout import RawOptions
 from hanformer.arithmetic.slot_layout import SlotOptions
 from hanformer.errors import UserError
-from hanformer.records import assign
+from hanformer.records import assign, full_name
 from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions, named_ends
 from hanformer.train.runs import BEST, read_description
@@ -23,6 +23,8 @@ POINTER_FILE = "pointer.safetensors"
 #: What a run did before these choices were in its recipe.
 _BEFORE = {"r_drop": 0.0, "limit": 0, "extra_generated": 0}
 _NOISE_BEFORE = {"writings": 0.0}
+#: Fields of these may be named without the group.
+_GROUPS = ("sizes", "train", "slots", "raw", "noise")
 _SIZES_BEFORE = {"attention": {"name": "softmax"}}
 
 
@@ -79,13 +81,15 @@ class Recipe:
         rule_named(self.optimizer)
 
     def changed(self, assignments: Mapping[str, str]) -> Recipe:
-        """A copy with fields set by dotted name, as `--set train.learning_rate=5e-4` gives them.
+        """A copy with fields set by dotted name, as `--set train.learning_rate=5e-4` gives them; what only one group
+        has may be named without it: `learning_rate`, `attention`, `order`.
 
-        按“名称=值”修改配方，名称与类型都会检查。
+        按“名称=值”修改配方，名称与类型都会检查；只属于一个分组的名称可省略分组。
 
         Raises UserError for an unknown name or a value of another type.
         """
-        return assign(self, named_ends(assignments))
+        named = named_ends(assignments)
+        return assign(self, {full_name(self, name, _GROUPS): value for name, value in named.items()})
 
 
 #: What both presets share: checkpoints are chosen by validation accuracy, weights are averaged.

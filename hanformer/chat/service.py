@@ -123,7 +123,7 @@ class ChatService:
         }
         lines = (
             f"{data}: {len(dialogues):,} dialogues, {left_out} of them left out; {len(asked):,} replied to",
-            f"{'perplexity':<15}{found:8.2f}   (a token of a reply, {len(self.chat.tokenizer.vocabulary)} tokens)",
+            f"{'perplexity':<15}{found:8.2f}   (a token of a reply, of {len(self.chat.tokenizer.vocabulary):,})",
             scores.table(),
         )
         rows = [

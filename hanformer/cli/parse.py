@@ -57,6 +57,8 @@ def parse(
 
     if not text and treebank is None:
         raise UserError("give a sentence to parse, or --treebank to score on")
+    if longest is not None and treebank is None:
+        raise UserError("--longest chooses sentences of a --treebank; name one, or leave it out")
     if svg is not None and len(text or []) != 1:
         raise UserError(f"--svg draws the tree of one sentence, got {len(text or [])}")
     parser = load_parser(model, layer=layer, rule=rule, device=prepare_machine(device, threads))

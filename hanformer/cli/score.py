@@ -43,15 +43,13 @@ def score(
 
     from hanformer.errors import UserError
     from hanformer.similarity.vector_files import read_texts
-    from hanformer.tasks.generation_files import written_texts
+    from hanformer.tasks.generation_files import read_written
     from hanformer.tasks.scoring import score_texts
     from hanformer.weights.atomic import write_text
 
     if out is not None and not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}; make it first, or choose another place")
-    found = written_texts(hypotheses) if field is None and hypotheses.endswith(".jsonl") else None
-    written = read_texts(hypotheses, field) if found is None else found
-    scores = score_texts(written, read_texts(references, reference_field))
+    scores = score_texts(read_written(hypotheses, field), read_texts(references, reference_field))
     typer.echo(f"{scores.texts:,} texts\n{scores.table()}")
     if out is not None:
         write_text(out, json.dumps(scores.to_dict(), ensure_ascii=False, indent=2) + "\n")

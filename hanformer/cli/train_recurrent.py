@@ -36,6 +36,7 @@ class Recurrent(Training):
     threads: Threads = None
 
     def __call__(self) -> None:
+        from hanformer.nn.layers.recurrent.kinds import ON_LSTM
         from hanformer.parsing.evaluation import measure_text
         from hanformer.parsing.training import RecurrentRecipe, train_recurrent
         from hanformer.records import assign
@@ -45,4 +46,7 @@ class Recurrent(Training):
         self.train(train_recurrent, recipe, self.data, device)
         found = measure_text(self.out, self.data, device=device)
         said = ", ".join(f"{part} {value:.2f}" for part, value in found.items())
-        typer.echo(f'perplexity: {said}; next: hanformer parse --model {self.out} "a sentence"')
+        shows = (
+            f'parse --model {self.out} "a sentence"' if recipe.model.kind == ON_LSTM else f"report {self.out}"
+        )
+        typer.echo(f"perplexity: {said}; next: hanformer {shows}")

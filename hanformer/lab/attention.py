@@ -62,6 +62,8 @@ class Options:
             raise UserError(
                 "lab attention: sizes must be at least 1, the vocabulary at least 10, and lengths be given"
             )
+        if self.rate <= 0:
+            raise UserError(f"lab attention: the learning rate must be above 0, got {self.rate}")
         for name in self.mechanisms:
             Mechanism.named(name)  # refuses a strange one before anything is trained
 

@@ -26,6 +26,8 @@ from hanformer.nn.layers.recurrent.cell import RecurrentCell, State
 from hanformer.nn.layers.recurrent.kinds import KINDS, ON_LSTM, make_cell
 from hanformer.parsing.words import Words
 
+#: Beyond, products of matrices leave the range of numbers.
+_MOST_GAIN = 1e6
 #: Growth a step between these is called steady.
 _STEADY = (0.97, 1.03)
 
@@ -55,6 +57,8 @@ class Options:
             )
         if self.size < 2 or self.steps < 2:
             raise UserError(f"expected size and steps of at least 2, got {self.size} and {self.steps}")
+        if not 0 <= self.gain <= _MOST_GAIN:
+            raise UserError(f"gain: expected a factor from 0 to {_MOST_GAIN:g}, got {self.gain}")
         if bool(self.run) != bool(self.text):
             raise UserError("give run and text together: --set run=runs/onlstm --set text='the cat sat'")
 
@@ -80,9 +84,9 @@ class CellGradients:
     @property
     def growth(self) -> float:
         """The factor a step by which the product of Jacobians grows over the longer half of the lags. 每步增长率。"""
-        half = len(self.by_lag) // 2
-        span = len(self.by_lag) - 1 - half
-        slope = float(self.by_lag[-1] - self.by_lag[half]) / max(1, span)
+        last = len(self.by_lag) - 1
+        half = min(len(self.by_lag) // 2, last - 1)
+        slope = float(self.by_lag[-1] - self.by_lag[half]) / (last - half)
         return math.exp(slope) if math.isfinite(slope) else 0.0
 
     @property
@@ -219,6 +223,11 @@ def rnn_gradient_report(
         "main term",
     )
     rows = tuple(_row(cell) for cell in measured)
+    low, high = _STEADY
+    said = (
+        f"A product of Jacobians whose factor a step is below {low:g} vanishes, above {high:g} it explodes.",
+        f"雅可比连乘每步的倍数低于 {low:g} 为消失（vanishing），高于 {high:g} 为爆炸（exploding）。",
+    )
     findings = tuple(
         f"{cell.name}: {cell.verdict}; over {len(cell.by_lag)} steps the product of Jacobians changes by a factor of "
         f"10^{float(cell.by_lag[-1]) / math.log(10):.1f}"
@@ -228,7 +237,10 @@ def rnn_gradient_report(
     if losses:
         pictures.append(Picture("losses", "The gradient of the last word's loss by lag.", _losses(losses)))
     return Report(
-        "Gradients of recurrent networks", findings, (Table("By cell", head, rows),), tuple(pictures)
+        "Gradients of recurrent networks · 循环网络的梯度",
+        (*said, *findings),
+        (Table("By cell · 各单元", head, rows),),
+        tuple(pictures),
     )
 
 

@@ -188,14 +188,23 @@ def _matched(
 
 def _of_its_mechanism(checkpoint: Checkpoint, model: Model) -> list[str]:
     """Parameters that have another shape than with the attention of the checkpoint: no weights of it fit them."""
-    saved = checkpoint.config({}).attention
-    if saved == model.config.attention:
+    saved = _with_its_mechanism(checkpoint, model.config)
+    if saved == model.config:
         return []
-    before = skeleton(model.config.changed({"attention": saved}), model.heads).state_dict()
+    before = skeleton(saved, model.heads).state_dict()
     shapes = {name: value.shape for name, value in before.items()}
     return [
         name for name, value in model.state_dict().items() if shapes.get(name, value.shape) != value.shape
     ]
+
+
+def _with_its_mechanism(checkpoint: Checkpoint, config: ModelConfig) -> ModelConfig:
+    """The config with the attention of the checkpoint, and then with its words that an attention may refuse."""
+    saved = checkpoint.config({})
+    if saved.attention == config.attention:
+        return config
+    words = ("attention", "application", "position", "hierarchical_positions", "residual_attention")
+    return config.changed({word: getattr(saved, word) for word in words})
 
 
 def _refuse(checkpoint: Checkpoint, report: LoadReport, changes: Mapping[str, Any]) -> None:
@@ -272,7 +281,7 @@ def _parameters(checkpoint: Checkpoint, model: Model) -> list[str]:
     and not what a mechanism brings that it was not saved with."""
     if checkpoint.dialect != "own":
         return list(model.state_dict())
-    saved = model.config.changed({"attention": checkpoint.config({}).attention})
+    saved = _with_its_mechanism(checkpoint, model.config)
     heads = {*saved_heads(checkpoint), *model.heads}
     # Building a skeleton takes as long as mapping the file.
     same = saved == model.config and heads == set(model.heads)

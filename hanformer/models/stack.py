@@ -50,7 +50,7 @@ class Stack(nn.Module):
         count = min(self.layers, 1) if config.share_layers else self.layers
         self.blocks = nn.ModuleList(repeated(partial(block_of, config, crosses), count))
         self.final_norm: nn.Module | None = norm_of(config) if config.norm_place == "pre" else None
-        self.relative = relative_of(config, bidirectional=rule.is_full)
+        self.relative = relative_of(config, bidirectional=not rule.is_causal)
         self.recompute = False
 
     def each(self) -> Iterator[tuple[int, Block]]:

@@ -58,7 +58,10 @@ class Words:
     def learn(
         cls, lines: Iterable[str], segment: str = "spaces", *, size: int | None = None, minimum_count: int = 1
     ) -> Words:
-        """The most frequent words of lines, at most `size` with <unk> and <eos>. 由文本统计词表。"""
+        """The most frequent words of lines, at most `size` with <unk> and <eos>; raises UserError where none is left.
+
+        由文本统计词表。
+        """
         if segment not in SEGMENTERS:
             raise UserError(f"segment: expected one of {', '.join(SEGMENTERS)}, got {segment!r}")
         found = Vocabulary.build(
@@ -69,12 +72,22 @@ class Words:
             specials=_SPECIALS,
             added=(END,),
         )
+        if len(found) <= len({UNKNOWN, END}):
+            raise UserError(
+                f"expected words that occur {minimum_count} times or more, and a vocabulary with room for them, found "
+                "none; lower minimum_count, raise model.vocabulary_size, or look at the text"
+            )
         return cls(found, segment)
 
     @property
     def end_id(self) -> int:
         """The id of <eos>."""
         return self.vocabulary[END]
+
+    @property
+    def unknown_id(self) -> int:
+        """The id of <unk>."""
+        return self.vocabulary[UNKNOWN]
 
     def __len__(self) -> int:
         return len(self.vocabulary)

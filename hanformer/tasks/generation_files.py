@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from hanformer.data.files import iterate_json_records
 from hanformer.errors import UserError
+from hanformer.similarity.vector_files import read_texts
 from hanformer.tasks.generation import Generated, Writer
 from hanformer.text.vocabulary import Vocabulary
 from hanformer.weights.atomic import saving, write_text
@@ -99,23 +100,27 @@ def error_line(prompt: str, told: str) -> str:
     return json.dumps({"prompt": prompt, "error": told}, ensure_ascii=False) + "\n"
 
 
-def written_texts(path: str | Path) -> list[str] | None:
-    """The first result of every line of a file that `write_file` wrote, an empty text for an error; None for another.
+def read_written(source: str, field: str | None = None) -> list[str]:
+    """The texts of a file as `read_texts` gives them; of what `write_file` wrote, without a field, the first result of
+    each line, empty for an error.
 
-    读出结果文件中每个提示的第一条文本（出错者为空文本）；不是此类文件时为 None。
+    读取生成的文本；generate --out 的结果文件无需字段名，取每个提示的第一条结果（出错者为空文本）。
 
-    Raises UserError where the file cannot be read.
+    Errors are those of `read_texts`.
     """
-    records: list[Any] = [record for _, record in iterate_json_records(path)]
-    if not records or not all(map(_is_line, records)):
-        return None
-    return ["" if "error" in record else record["results"][0]["text"] for record in records]
+    if field is None and source.endswith((".jsonl", ".jsonl.gz")):
+        records: list[Any] = [record for _, record in iterate_json_records(source)]
+        if records and all(map(_is_line, records)):
+            return ["" if "error" in record else record["results"][0]["text"] for record in records]
+    return read_texts(source, field)
 
 
 def _is_line(record: Any) -> bool:
     if not isinstance(record, dict) or "prompt" not in record:
         return False
-    return "error" in record or isinstance(record.get("results"), list)
+    results = record.get("results")
+    first = results[0] if isinstance(results, list) and results else None
+    return "error" in record or (isinstance(first, dict) and isinstance(first.get("text"), str))
 
 
 def _result(found: Generated, vocabulary: Vocabulary) -> dict[str, Any]:

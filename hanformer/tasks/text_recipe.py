@@ -14,7 +14,7 @@ from hanformer.errors import UserError
 from hanformer.mechanisms import Mechanism, Softmax
 from hanformer.models import Transformer, build, load
 from hanformer.models.belonging import check_vocabulary
-from hanformer.records import assign, read_record
+from hanformer.records import assign, full_name, read_record
 from hanformer.text.cutting import CONTINUATION
 from hanformer.text.load import load_tokenizer
 from hanformer.text.pieces import frequent_characters, train_pieces
@@ -54,6 +54,10 @@ class VocabularyOptions:
             raise UserError(f"vocabulary.size: expected at least {len(SPECIALS) + 1}, got {self.size}")
 
 
+#: Fields of these may be named without the group.
+_GROUPS = ("sizes", "train", "vocabulary")
+
+
 @dataclass(frozen=True)
 class TextRecipe:
     """All choices of one training run on text; a task's recipe adds its own.
@@ -90,20 +94,7 @@ class TextRecipe:
         按“名称=值”修改配方。
         """
         named = named_ends(assignments)
-        return assign(self, {_full_name(self, name): value for name, value in named.items()})
-
-
-def _full_name(recipe: TextRecipe, name: str) -> str:
-    first = name.split(".")[0]
-    if first in recipe.__dataclass_fields__:
-        return name
-    groups = [group for group in ("sizes", "train", "vocabulary") if first in _fields(recipe, group)]
-    return f"{groups[0]}.{name}" if len(groups) == 1 else name
-
-
-def _fields(recipe: TextRecipe, group: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = getattr(recipe, group).__dataclass_fields__
-    return found
+        return assign(self, {full_name(self, name, _GROUPS): value for name, value in named.items()})
 
 
 def read_recipe(default: RecipeT, path: str | Path) -> RecipeT:

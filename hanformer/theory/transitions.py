@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,9 +40,9 @@ def transitions_of(texts: Iterable[Sequence[str]], most: int = 500, smoothing: f
     equals by their order as text. Raises UserError for texts without a pair, and for `most` or `smoothing` below what
     makes sense.
     """
-    if most < 1 or not smoothing >= 0:
+    if most < 1 or not 0 <= smoothing < math.inf:
         raise UserError(
-            f"expected at least 1 token and a smoothing of at least 0, got {most} and {smoothing}"
+            f"expected at least 1 token and a finite smoothing of at least 0, got {most} and {smoothing}"
         )
     kept = [tuple(text) for text in texts]
     counts = Counter(chain.from_iterable(kept))

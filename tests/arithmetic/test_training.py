@@ -21,6 +21,7 @@ from hanformer.arithmetic.report import Report, accuracy_table, write_report
 from hanformer.arithmetic.solver import Solution, Solver
 from hanformer.arithmetic.training import discard_run, load_solver, train, training_problems
 from hanformer.errors import UserError
+from hanformer.mechanisms import Local
 from hanformer.models import load
 from hanformer.train.history import History
 from tests.arithmetic.tiny import RECIPE, tiny_data, tiny_run
@@ -278,3 +279,20 @@ def test_generated_problems_can_be_added_to_published_ones() -> None:
 def test_choices_out_of_range_are_refused(changes: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Recipe().changed(changes)
+
+
+def test_fields_of_one_group_need_no_group() -> None:
+    named = {"attention": "local", "attention.radius": "8", "epochs": "3", "order": "infix", "mask": "0.2"}
+    recipe = Recipe().changed(named)
+    assert recipe == Recipe().changed(
+        {
+            "sizes.attention": "local",
+            "sizes.attention.radius": "8",
+            "train.epochs": "3",
+            "slots.order": "infix",
+            "noise.mask": "0.2",
+        }
+    )
+    assert recipe.sizes.attention == Local(radius=8)
+    with pytest.raises(UserError, match="constants"):
+        Recipe().changed({"constants": "1"})

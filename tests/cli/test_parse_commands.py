@@ -44,6 +44,17 @@ def test_trees_in_the_terminal_and_as_a_picture(run: Path, tmp_path: Path) -> No
     assert told.split("\n")[1] == "(a cat)" and told.startswith("(")
 
 
+def test_what_comes_next_is_something_that_the_run_can_do(run: Path) -> None:
+    choices = [f"--set=model.{choice}" for choice in (*SMALL, "kind=gru")] + [
+        "--set=rows=2",
+        "--set=train.updates=1",
+    ]
+    out = run.parent / "gru"
+    told = ask("train", "recurrent", "--data", run.parent / "text.txt", "--out", out, *choices)
+    assert f"next: hanformer report {out}" in told
+    assert "report.html" in CliRunner().invoke(app, ["report", str(out)]).output
+
+
 def test_a_score_on_a_treebank(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "gold.mrg"
     path.write_text("( (S (NP (DT the) (NN cat)) (VB sings)) ) ( (NN dog) )", encoding="utf-8")
@@ -57,6 +68,8 @@ def test_mistakes_are_sentences(run: Path, tmp_path: Path) -> None:
         (("--model", run, "a b", "c d", "--svg", "x.svg"), "--svg draws the tree of one sentence, got 2"),
         (("--model", tmp_path, "a b"), "not a run folder"),
         (("--model", run, "a b", "--layer", "7"), "layer: expected 0 to 1"),
+        (("--model", run, "猫看见狗 鸟叫"), "knows no word of '猫看见狗 / 鸟叫'; its text was cut by spaces"),
+        (("--model", run, "a cat", "--longest", "5"), "--longest .* --treebank"),
     ):
         with pytest.raises(UserError, match=message):
             ask("parse", *arguments)

@@ -38,8 +38,14 @@ def test_scores_what_generate_wrote(run, files, tmp_path: Path) -> None:
     (tmp_path / "out.jsonl").write_text("".join(lines), encoding="utf-8")
     code, told, _ = run("score", tmp_path / "out.jsonl", files[1])
     assert code == 0 and told == f"3 texts\n{score_texts(WRITTEN, REFERENCES).table()}\n"
-    (tmp_path / "out.jsonl").write_text("".join([*lines, '{"text": "甲"}\n']), encoding="utf-8")
-    assert "say which field" in run("score", tmp_path / "out.jsonl", files[1])[2]
+    for other in (
+        {"text": "甲"},
+        {"prompt": "甲"},
+        {"prompt": "甲", "results": []},
+        {"prompt": 1, "results": [5]},
+    ):
+        (tmp_path / "out.jsonl").write_text("".join([*lines, json.dumps(other)]), encoding="utf-8")
+        assert "say which field" in run("score", tmp_path / "out.jsonl", files[1])[2]
 
 
 def written_line(text: str) -> str:

@@ -66,6 +66,7 @@ def test_a_run(tmp_path: Path) -> None:
         ("gelu", {"data": "a.txt"}, "unknown name 'data'"),
         ("positions", {"size": "7"}, "even size"),
         ("attention", {"steps": "0"}, "at least 1"),
+        ("attention", {"rate": "-1"}, "the learning rate must be above 0, got -1"),
         ("attention", {"mechanisms": "softmax,locale"}, "got 'locale'"),
         ("attention", {"data": "no-such-file.txt"}, "no-such-file.txt"),
     ],

@@ -138,6 +138,12 @@ def test_orthogonal_matrices_at_rest_grow_by_their_gain(gain: float, verdict: st
     assert measured.shares == {"recurrent": 1.0} and set(measured.arrays()) >= {"norms", "by_lag"}
 
 
+@pytest.mark.parametrize("steps", [2, 3, 4])
+def test_few_steps_have_a_growth_too(steps: int) -> None:
+    measured = measure_cell("simple", new_cell("simple", 8, 0.5), torch.full((steps, 8), 1e-30))
+    assert measured.growth == pytest.approx(0.5, rel=1e-5) and measured.verdict == "vanishing"
+
+
 def test_long_products_neither_overflow_nor_vanish_in_logarithms() -> None:
     jacobians = torch.diag(torch.tensor([3.0, 1e-3]).double()).expand(900, 2, 2)
     assert float(lag_log_norms(jacobians)[-1]) == pytest.approx(900 * math.log(3), rel=1e-12)
@@ -214,6 +220,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
     for changes, message in (
         ({"kinds": ("rnn",)}, "kinds: expected some of on_lstm"),
         ({"size": 1}, "at least 2"),
+        ({"gain": 1e300}, "gain: expected a factor from 0 to 1e.06, got 1e.300"),
         ({"run": "runs/x"}, "give run and text together"),
     ):
         with pytest.raises(UserError, match=message):

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import torch
+import transformers
 from torch import Tensor
 
-from hanformer.decode import AutomatonConstraint, Beam, Greedy, Hypothesis, Power, Sample, Trie, generate
+from hanformer.decode import (
+    AutomatonConstraint,
+    Beam,
+    Greedy,
+    Hypothesis,
+    JointState,
+    Power,
+    Sample,
+    TableState,
+    Trie,
+    fuse,
+    generate,
+    joint_step,
+    mean_probability,
+)
 from hanformer.decode.search import Rule
-from hanformer.models import Transformer
+from hanformer.models import Transformer, load
 from tests.harness import Rows, UncachedState, random_model, tiny_config
 
 PROMPTS = [[1, 5, 6, 7, 2], [1, 9, 2], [1, 4, 4, 8, 10, 11, 3, 2]]
@@ -81,3 +99,29 @@ def test_cached_is_uncached_and_batched_is_one_by_one(
     same(together, uncached(model, rule, constrained, PROMPTS))
     if not isinstance(rule, Sample):  # draws depend on the row
         same(together, [cached(model, rule, constrained, [prompt])[0] for prompt in PROMPTS])
+
+
+@pytest.mark.parametrize(
+    "rule", [Greedy(), Beam(3, 3), Sample(samples=2)], ids=lambda rule: type(rule).__name__
+)
+def test_a_model_of_another_library_is_a_step_like_any_other(tmp_path: Path, rule: Rule) -> None:
+    torch.manual_seed(3)
+    config = transformers.GPT2Config(vocab_size=23, n_positions=40, n_embd=16, n_layer=2, n_head=2)
+    other = transformers.GPT2LMHeadModel(config).eval()
+    other.save_pretrained(tmp_path)
+    model, prompts = load(tmp_path), torch.tensor([[4, 7, 5], [4, 9, 11]])
+
+    def step(tokens: Tensor, state: TableState) -> Tensor:
+        state.append(tokens)
+        return other(state.tokens).logits[:, -tokens.shape[1] :]
+
+    limits = {"rule": rule, "end_id": END, "maximum_length": LONGEST}
+    first, theirs = other(prompts).logits[:, -1], TableState(prompts)
+    own, ours = model.prompt(prompts.tolist())
+    expected = generate(model.step, model.prompt(prompts.tolist())[1], own, **limits)
+    alone = generate(step, TableState(prompts), first, **limits)
+    steps, states = [step, model.step], JointState([theirs, ours])
+    fused = fuse([first, own], mean_probability)
+    together = generate(joint_step(steps, mean_probability), states, fused, **limits)
+    for found in (alone, together):
+        assert [[h.tokens for h in each] for each in found] == [[h.tokens for h in each] for each in expected]

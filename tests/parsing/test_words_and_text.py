@@ -47,6 +47,9 @@ def test_words_are_kept_in_a_folder(tmp_path: Path) -> None:
         Words.load(tmp_path)
     with pytest.raises(UserError, match="segment: expected one of spaces, jieba, characters"):
         Words.learn(LINES, "words")
+    for choices in ({"minimum_count": 99}, {"size": 2}):
+        with pytest.raises(UserError, match="found none; lower minimum_count, raise model.vocabulary_size"):
+            Words.learn(LINES, **choices)
 
 
 def test_parts_of_a_folder_a_zip_and_a_file(tmp_path: Path) -> None:

@@ -42,5 +42,6 @@ def test_a_long_text_shows_its_chain() -> None:
 def test_nothing_to_count(texts: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         transitions_of(texts)
-    with pytest.raises(UserError, match="smoothing"):
-        transitions_of(["ab"], smoothing=-1)
+    for smoothing in (-1, float("inf"), float("nan")):
+        with pytest.raises(UserError, match="smoothing"):
+            transitions_of(["ab"], smoothing=smoothing)

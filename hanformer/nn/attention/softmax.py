@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hanformer.config import ModelConfig
+from hanformer.errors import UserError
 from hanformer.nn.attention.cache import KeyValueCache
 from hanformer.nn.attention.passing import Pass
 from hanformer.nn.attention.relative import RelativePositions
@@ -24,8 +25,8 @@ class SoftmaxAttention(nn.Module):
     多头 softmax 注意力，分为投影、加位置、混合、合并四步。
 
     Query, key and value weights are separate parameters; keys and values may have G < H heads, each shared by
-    neighbouring query heads. Shapes: [N, C] to [N, C]. Source: Vaswani et al. 2017; for G < H Ainslie et al. 2023,
-    arXiv 2305.13245.
+    neighbouring query heads. Shapes: [N, C] to [N, C]. Raises UserError for rotary positions and keys of an odd size.
+    Source: Vaswani et al. 2017; for G < H Ainslie et al. 2023, arXiv 2305.13245.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -39,6 +40,11 @@ class SoftmaxAttention(nn.Module):
         self.output = nn.Linear(config.attention_heads * config.head_size, size, bias=config.has_biases)
         self.dropout = config.attention_dropout
         self.rotate = _TURNS.get(config.position)
+        if self.rotate is not None and self.key_size % 2:
+            raise UserError(
+                f"attention: {config.position} positions turn pairs of channels, and keys of {self.key_size} are no "
+                "pairs: take an even size, or another position"
+            )
         self.rotary_base = config.rotary_base
 
     def project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -275,6 +275,8 @@ class SynthesizerAttention(SoftmaxAttention):
         longest = max(layout.lengths, default=0)
         if layout.positions.device.type == "cpu" and layout.total:
             longest = max(longest, int(layout.positions.max()) + 1)
+            if int(layout.positions.min()) < 0:
+                raise UserError(f"positions must be 0 or more, got {int(layout.positions.min())}")
         self._refuse_beyond(longest)
 
     def _refuse_beyond(self, longest: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from hanformer.mechanisms import (
     Synthesizer,
     Taylor,
 )
-from hanformer.models import Transformer, build
+from hanformer.models import Transformer, build, load, save
 from tests.harness import (
     EXACT,
     Rows,
@@ -125,6 +126,25 @@ def test_decoders_that_look_at_a_memory(name: str) -> None:
         uncached.select(torch.tensor(rows))
         tokens = torch.randint(23, (len(rows), 2))
         torch.testing.assert_close(model.step(tokens, state), uncached.step(tokens), **EXACT)
+
+
+@pytest.mark.parametrize(
+    ("saved", "asked"),
+    [
+        ({"attention": Synthesizer("random"), "position": "none"}, {"changes": {"position": "rotary"}}),
+        ({"attention": Linear()}, {"changes": {"position": "alibi"}}),
+        ({"attention": Linear("double_softmax")}, {"application": "lm"}),
+        ({"attention": Performer(features=4)}, {"changes": {"residual_attention": True}}),
+    ],
+)
+def test_a_mechanism_that_is_replaced_refuses_nothing(
+    saved: dict[str, object], asked: dict[str, object], tmp_path: Path
+) -> None:
+    save(random_model(tiny_config(**saved), (), torch.float32), tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        model = load(tmp_path, attention=Softmax(), **asked)
+    assert model.config.attention == Softmax() and model.stack.blocks[0].attention.query.weight.any()
 
 
 def check_exactness(model: Transformer) -> None:

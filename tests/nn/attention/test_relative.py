@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
+from hanformer.mechanisms import GatedUnit
 from hanformer.models import build
 from hanformer.models.padded import PaddedTransformer
 from hanformer.nn.attention.relative import AlibiBias, relative_of
@@ -73,6 +74,13 @@ def test_alibi_has_no_longest_distance_and_no_parameters() -> None:
     assert far.dtype == torch.bfloat16 and far.flatten().tolist() == pytest.approx([-6250, -390.6], rel=4e-3)
 
 
+@pytest.mark.parametrize("position", ["rotary", "rotary_halves"])
+def test_pairs_need_an_even_size(position: str) -> None:
+    for changes in ({"attention_key_size": 7}, {"attention": GatedUnit(key_size=7)}):
+        with pytest.raises(UserError, match=f"attention: {position} positions turn pairs.* keys of 7"):
+            build(tiny_config(position=position, **changes))
+
+
 # ------------------------------------------------------------------------------------------- buckets
 @pytest.mark.parametrize(("application", "exact"), [("encoder", 2), ("lm", 4), ("unilm", 2)])
 def test_the_longest_distance_lies_beyond_the_buckets_of_one_distance(application: str, exact: int) -> None:
@@ -85,6 +93,15 @@ def test_the_longest_distance_lies_beyond_the_buckets_of_one_distance(applicatio
             build(config(distance))
     model = random_model(config(exact + 1))
     assert run_packed(model, random_rows(model.config, (30, 1)))[0].isfinite().all()
+
+
+def test_who_looks_ahead_knows_how_far() -> None:
+    """A source of UniLM sees both sides, as an encoder does; what a language model never sees needs no bucket."""
+    distance = torch.tensor([[[-3, -1, 0, 1, 3]]])
+    for application, count in (("encoder", 5), ("unilm", 5), ("lm", 3)):
+        model = random_model(tiny_config(application=application, position="relative_buckets"))
+        biases = model.stack.relative.logits(torch.zeros(1, 2, 1, 4), distance)
+        assert len(biases[0, 0, 0].unique()) == count
 
 
 # ------------------------------------------------------------------------------------------- rotary

@@ -363,6 +363,8 @@ def test_longer_than_it_was_built_for(kind: str) -> None:
     model = random_model(config_of(kind, application="lm", position="none"))
     with pytest.raises(UserError, match=r"built for 12 positions \(max_positions\), got 13; shorten"):
         model(torch.ones(1, 13, dtype=torch.int64))
+    with pytest.raises(UserError, match="positions must be 0 or more, got -1"):
+        model(torch.ones(1, 2, dtype=torch.int64), position_ids=torch.tensor([[0, -1]]))
     with pytest.raises(UserError, match="got 50"):
         model(torch.ones(1, 2, dtype=torch.int64), position_ids=torch.tensor([[0, 49]]))
     _, state = model.prompt([[1] * 11])
@@ -385,8 +387,10 @@ def test_positions_that_need_queries(position: str) -> None:
         ({"kind": "dense+"}, "kind must be"),
         ({"kind": ("dense",)}, "kind must be"),
         ({"dot_product": "minus"}, "dot_product must be one of none, plus, plus_alpha, got 'minus'"),
-        ({"rank": 0}, "rank must be a whole number of at least 1, got 0"),
+        ({"rank": 0}, "rank must be a whole number from 1 to 65536, got 0"),
+        ({"rank": 10**9}, "rank must be a whole number from 1 to 65536"),
         ({"factor": 1.5}, "factor"),
+        ({"factor": True}, "factor must be a whole number from 1 to 65536, got True"),
     ],
 )
 def test_options(options: dict[str, object], message: str) -> None:
