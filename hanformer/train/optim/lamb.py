@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hanformer.train.optim.base import MultiTensor, ParameterGroups, Portion, check_share, pieces
+from hanformer.train.optim.base import ParameterGroups, Portion, pieces
+from hanformer.train.optim.moments import FusedAdam
 from hanformer.train.options import TrainOptions
 
 #: Elements of a piece on a CPU: larger than for rules of fewer calls, which cost as much as a piece in the cache saves.
 _PIECE = 1 << 19
 
 
-class Lamb(MultiTensor):
+class Lamb(FusedAdam):
     """w ← w + r d, d = −η (m̂ / (√v̂ + ε) + λ w) of AdamW, r = ‖w‖ / ‖d / η‖ for each tensor.
 
     LAMB：每个张量的更新量按参数范数缩放。
@@ -35,28 +36,17 @@ class Lamb(MultiTensor):
         weight_decay: float = 0.0,
         spare: Sequence[str] = ("bias", "norm"),
     ) -> None:
-        super().__init__(groups, learning_rate, weight_decay)
-        check_share("betas", betas[0])
-        check_share("betas", betas[1])
-        self._betas, self._epsilon, self._spare = betas, epsilon, frozenset(spare)
+        super().__init__(groups, learning_rate, betas=betas, epsilon=epsilon, weight_decay=weight_decay)
+        self._spare = frozenset(spare)
         self._scratch = torch.empty(0)
-
-    def first_state(self, weight: Tensor) -> dict[str, Tensor]:
-        """Both moments, zero."""
-        return {"first": torch.zeros_like(weight), "second": torch.zeros_like(weight)}
 
     def update(self, portion: Portion, group: dict[str, Any]) -> None:
         """See the class."""
-        first, second = portion.slot("first"), portion.slot("second")
+        columns = (portion.weights, portion.gradients, portion.slot("first"), portion.slot("second"))
         if group.get("kind") in self._spare:
-            self._adamw(
-                portion.step,
-                [portion.weights, portion.gradients, first, second],
-                group,
-                group["weight_decay"],
-            )
+            self.move(columns, group["lr"], group["weight_decay"], step=portion.step, corrected=True)
             return
-        for tensors in zip(portion.weights, portion.gradients, first, second, strict=True):
+        for tensors in zip(*columns, strict=True):
             self._adapt(portion.step, *tensors, group)
 
     def _adapt(
@@ -74,31 +64,12 @@ class Lamb(MultiTensor):
         columns = ([weight], [gradient], [first], [second], [direction])
         for w, g, m, v, d in pieces(*columns, elements=_PIECE):
             torch.mul(w[0], -group["lr"] * group["weight_decay"], out=d[0])
-            self._adamw(step, [d, g, m, v], group, 0.0)
+            self.move((d, g, m, v), group["lr"], 0.0, step=step, corrected=True)
             sizes.append(torch.linalg.vector_norm(w[0]))
             distances.append(torch.linalg.vector_norm(d[0]))
         size, distance = torch.stack(sizes).norm(), torch.stack(distances).norm()
         ratio = torch.where((size > 0) & (distance > 0), size * group["lr"] / distance, 1.0)
         weight.addcmul_(direction, ratio)
-
-    def _adamw(self, step: int, columns: list[list[Tensor]], group: dict[str, Any], decay: float) -> None:
-        weights, gradients, first, second = columns
-        past = torch.full((), float(step), device=weights[0].device)
-        torch._fused_adamw_(
-            weights,
-            gradients,
-            first,
-            second,
-            [],
-            [past] * len(weights),
-            amsgrad=False,
-            lr=group["lr"],
-            beta1=self._betas[0],
-            beta2=self._betas[1],
-            weight_decay=decay,
-            eps=self._epsilon,
-            maximize=False,
-        )
 
     def _scratch_like(self, weight: Tensor) -> Tensor:
         kept = self._scratch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -32,14 +32,13 @@ def adax_coefficient(step: int, growth: float = GROWTH) -> float:
     return min(max(1.0 - growth / math.expm1(exponent), 0.0), BELOW_ONE)
 
 
-class UncorrectedAdam(MultiTensor):
-    """m ← β₁m + (1 - β₁)g; v ← B_t v + (1 - B_t)g²; w ← w - η m / (√v + ε), without bias correction; B_t = β₂.
+class FusedAdam(MultiTensor):
+    """What rules on torch's fused kernel share: two moments, their coefficients, and the call.
 
-    不做偏差修正的 Adam。
+    基于 torch 融合 Adam 内核的更新规则的共同部分。
 
-    Weight decay λ is decoupled, w ← (1 - ηλ)w before the step, or added to the gradient as λw where
-    `decoupled` is False. Source: Kingma and Ba, arXiv 1412.6980; the uncorrected form is that of BERT's own
-    training. Raises UserError for numbers out of range.
+    Weight decay λ is decoupled, w ← (1 - ηλ)w before the step, or added to the gradient as λw where `decoupled` is
+    False. Raises UserError for numbers out of range.
     """
 
     def __init__(
@@ -58,32 +57,53 @@ class UncorrectedAdam(MultiTensor):
         self._betas, self._epsilon = betas, epsilon
         self._kernel: Callable[..., None] = torch._fused_adamw_ if decoupled else torch._fused_adam_
 
-    def second_coefficient(self, step: int) -> float:
-        """B_t, what is kept of the second moment in update t. 二阶动量的系数。"""
-        return self._betas[1]
-
     def first_state(self, weight: Tensor) -> dict[str, Tensor]:
         """Both moments, zero."""
         return {"first": torch.zeros_like(weight), "second": torch.zeros_like(weight)}
 
-    def update(self, portion: Portion, group: dict[str, Any]) -> None:
-        """One call of the kernel, told that infinitely many updates are past: its bias corrections are 1 then."""
-        past = torch.full((), math.inf, device=portion.weights[0].device)
+    def second_coefficient(self, step: int) -> float:
+        """B_t, what is kept of the second moment in update t. 二阶动量的系数。"""
+        return self._betas[1]
+
+    def move(
+        self, columns: Sequence[list[Tensor]], rate: float, decay: float, *, step: int, corrected: bool
+    ) -> None:
+        """One call on weights, gradients and both moments. 调用一次内核。
+
+        Told that infinitely many updates are past, the kernel corrects no bias.
+        """
+        weights, gradients, first, second = columns
+        past = torch.full((), float(step) if corrected else math.inf, device=weights[0].device)
         self._kernel(
-            portion.weights,
-            portion.gradients,
-            portion.slot("first"),
-            portion.slot("second"),
+            weights,
+            gradients,
+            first,
+            second,
             [],
-            [past] * len(portion.weights),
+            [past] * len(weights),
             amsgrad=False,
-            lr=group["lr"],
+            lr=rate,
             beta1=self._betas[0],
-            beta2=self.second_coefficient(portion.step),
-            weight_decay=group["weight_decay"],
+            beta2=self.second_coefficient(step),
+            weight_decay=decay,
             eps=self._epsilon,
             maximize=False,
         )
+
+
+class UncorrectedAdam(FusedAdam):
+    """m ← β₁m + (1 - β₁)g; v ← B_t v + (1 - B_t)g²; w ← w - η m / (√v + ε), without bias correction; B_t = β₂.
+
+    不做偏差修正的 Adam。
+
+    Decay and errors are those of `FusedAdam`. Source: Kingma and Ba, arXiv 1412.6980; the uncorrected form is that of
+    BERT's own training.
+    """
+
+    def update(self, portion: Portion, group: dict[str, Any]) -> None:
+        """See the class."""
+        columns = (portion.weights, portion.gradients, portion.slot("first"), portion.slot("second"))
+        self.move(columns, group["lr"], group["weight_decay"], step=portion.step, corrected=False)
 
 
 class AdaX(UncorrectedAdam):
