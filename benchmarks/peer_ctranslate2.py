@@ -29,8 +29,8 @@ def build_ctranslate2_peer(peer: nn.Module) -> Generate | None:
 
     转换为 CTranslate2 的同一模型；未安装时返回 None。
 
-    It runs in a process of its own, since its threads and torch's take time from each other when they share one; its CPU
-    seconds are therefore not those that are printed.
+    It runs in a process of its own, since its threads and torch's take time from each other when they share one; its
+    CPU seconds are therefore not those that are printed.
     """
     if ctranslate2 is None:
         return None
