@@ -170,7 +170,8 @@ def score(logits: Tensor, allowed: Tensor | None, forbidden: int | None, renorma
         logits = logits.masked_fill(~allowed, -math.inf)
     if forbidden is not None:
         logits = logits.index_fill(-1, torch.tensor([forbidden], device=logits.device), -math.inf)
-    normaliser = logits.logsumexp(-1) if renormalise else normaliser
+    if renormalise and not (allowed is None and forbidden is None):
+        normaliser = logits.logsumexp(-1)
     # A row with nothing allowed keeps -inf everywhere instead of -inf - -inf = NaN.
     return Scores(logits, normaliser.masked_fill(normaliser.isneginf(), 0.0))
 

@@ -6,7 +6,7 @@ to it. Choosing rows therefore moves the appended part alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from hanformer.nn.attention.relative import RelativePositions
 from hanformer.nn.attention.state import DecodingState, Memory, fold, unfold
 from hanformer.nn.functional.attend import Normaliser
+from hanformer.nn.functional.joint import without_overflow
 from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.visibility import Rule, Tokens, rectangle, tokens_of
 
@@ -110,16 +111,24 @@ class KeyValueCache(DecodingState):
         prompt = self._of_rows(self._prompt[layer])
         heads, groups = query.shape[1], key.shape[1]
         folded = fold(query, groups)
-        parts = [self._meet(folded, prompt[0].transpose(-1, -2)), folded @ own_key.transpose(-1, -2)]
+        parts = [self._scores(folded, prompt[0], self._meet), self._scores(folded, own_key, torch.matmul)]
         logits = unfold(torch.cat(parts, dim=-1), heads)
         if self.relative is not None:
             logits = logits + self.relative.logits(query, self._distance())
-        weights = self._weigh(self._add_below(logits, crossing=False), self._hidden, normalise)
+        weights = self._weigh(self._add_below(logits, crossing=False), self._hidden, normalise).to(
+            value.dtype
+        )
         seen = fold(weights, groups).split([parts[0].shape[-1], own_key.shape[2]], dim=-1)
         mixed = unfold(self._meet(seen[0], prompt[1]) + seen[1] @ own_value, heads)
         moved = None if self.relative is None else self.relative.values(weights, self._distance())
         mixed = mixed if moved is None else mixed + moved
         return mixed.transpose(1, 2).flatten(0, 1)
+
+    def _scores(self, query: Tensor, key: Tensor, product: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        # A GPU keeps float16: copies of all keys at every step would cost more than the attention itself.
+        if not query.is_cuda:
+            query, key = without_overflow(query, key)
+        return product(query, key.transpose(-1, -2))
 
     def _weigh(self, logits: Tensor, hidden: Tensor | None, normalise: Normaliser | None = None) -> Tensor:
         """Softmax at least in float32. No row of it is empty: a token sees at least itself."""

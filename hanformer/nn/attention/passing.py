@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hanformer.nn.attention.relative import LogitBias, RelativePositions
 from hanformer.nn.functional.attend import Normaliser, attend, attend_explicit, softmax
-from hanformer.nn.functional.joint import Partial, hide, join
+from hanformer.nn.functional.joint import Partial, hide, join, scores
 from hanformer.nn.functional.visibility import Piece, Plan, Visibility
 
 
@@ -102,11 +102,11 @@ class Pass:
         rectangles = pieces[0].rectangles(query, key, value)
         for plan, (own_query, own_key, own_value) in zip(pieces[0].plans, rectangles, strict=True):
             own = (self._from_below(len(logits)), None if added is None else added(plan))
-            scores = self._logits(plan, own_query, own_key, own)
+            found = self._logits(plan, own_query, own_key, own)
             visible = self.visibility.mask(plan)
-            out, used = attend_explicit(scores, own_value, visible, normalise, dropout=dropout)
+            out, used = attend_explicit(found, own_value, visible, normalise, dropout=dropout)
             mixed.append(self._moved(plan, out, used))
-            logits.append(scores)
+            logits.append(found)
             weights.append(used)
         self._below = logits if self.residual else None
         if self.keep:
@@ -122,9 +122,9 @@ class Pass:
             parts = []
             rectangles = piece.rectangles(query, key, value)
             for plan, (own_query, own_key, own_value) in zip(piece.plans, rectangles, strict=True):
-                scores = self._logits(plan, own_query, own_key, (self._from_below(len(logits)),))
-                logits.append(scores)
-                partial = Partial.of(hide(scores, plan), dropout)
+                found = self._logits(plan, own_query, own_key, (self._from_below(len(logits)),))
+                logits.append(found)
+                partial = Partial.of(hide(found, plan), dropout)
                 out = partial.weights @ own_value.to(partial.weights.dtype)
                 parts.append(partial.summed(self._moved(plan, out, partial.weights)))
             partials.append(Partial.collect(piece, parts))
@@ -146,7 +146,7 @@ class Pass:
         self, plan: Plan, query: Tensor, key: Tensor, others: tuple[Tensor | None, ...] = ()
     ) -> Tensor:
         """Before masking, with other logits added: [B, H, Q, K]."""
-        logits = query @ key.transpose(-1, -2)
+        logits = scores(query, key)
         if self.relative is not None:
             logits = logits + self.relative.logits(query, self.visibility.distance(plan))
         return sum((other for other in others if other is not None), start=logits)

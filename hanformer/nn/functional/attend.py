@@ -87,7 +87,7 @@ def attend_explicit(
     `value_bias` [Q, K, D] added to the values a query sees, or None; `dropout` the rate on weights.
     Returns ([B, H, Q, D], weights [B, H, Q, K]).
     """
-    weights = normalise(logits.masked_fill(~visible, float("-inf")))
+    weights = normalise(logits.masked_fill(~visible, float("-inf"))).to(value.dtype)
     if dropout:
         weights = functional.dropout(weights, dropout)
     mixed = weights @ value

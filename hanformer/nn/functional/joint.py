@@ -80,12 +80,26 @@ def _attend_in_steps(
         parts = []
         rectangles = piece.rectangles(query, key, value)
         for plan, (own_query, own_key, own_value) in zip(piece.plans, rectangles, strict=True):
-            logits = own_query @ own_key.transpose(-1, -2)
+            logits = scores(own_query, own_key)
             logits = hide(logits, plan) if biases is None else logits + next(added)
             partial = Partial.of(logits, dropout)
             parts.append(partial.summed(partial.weights @ own_value.to(partial.weights.dtype)))
         partials.append(Partial.collect(piece, parts))
     return join(partials).to(value.dtype)
+
+
+def scores(query: Tensor, key: Tensor) -> Tensor:
+    """q kᵀ [..., Q, K] of queries [..., Q, D] and keys [..., K, D]; of float16 in float32, for 65,504 is soon passed.
+
+    查询与键的内积；float16 会溢出，故改用 float32。
+    """
+    query, key = without_overflow(query, key)
+    return query @ key.transpose(-1, -2)
+
+
+def without_overflow(query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in a dtype that holds their products: float16 becomes float32. 换成不会溢出的精度。"""
+    return (query.float(), key.float()) if query.dtype == torch.float16 else (query, key)
 
 
 def hide(logits: Tensor, plan: Plan) -> Tensor:
