@@ -17,10 +17,10 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hanformer.chat.data import Dialogue, open_test
 from hanformer.chat.opening import OpenedChat, open_chat
 from hanformer.chat.replies import Reply, reply_options
 from hanformer.chat.service import ReplyScores, score_replies
+from hanformer.data.dialogues import Dialogue, open_test
 from hanformer.runtime import set_threads, tune_cpu
 from hanformer.theory.termination import unfinished_curve
 

@@ -9,8 +9,8 @@ from random import Random
 
 import torch
 
-from hanformer.chat.data import Dialogue
 from hanformer.chat.layouts import DialogueLayout, Laid, turns_that_fit
+from hanformer.data.dialogues import Dialogue
 from hanformer.data.sequences import SequenceBatch
 from hanformer.nn.functional.packing import Layout
 from hanformer.text.protocols import Tokenizer

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import torch
 
-from hanformer.chat.data import Dialogue, open_test
 from hanformer.chat.dialogues import EncodedDialogues
 from hanformer.chat.opening import OpenedChat, open_chat
 from hanformer.chat.replies import Replier, Reply
 from hanformer.chat.training import validation
+from hanformer.data.dialogues import Dialogue, open_test
 from hanformer.errors import UserError
 from hanformer.runtime import inference_dtype
 from hanformer.tasks.rouge import characters

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hanformer.chat.data import DialogueData
 from hanformer.chat.dialogues import EncodedDialogues
 from hanformer.chat.layouts import LAYOUTS, layout_named
 from hanformer.chat.models import make_model
 from hanformer.chat.recipe import ChatRecipe
 from hanformer.data.batches import TokenBudgetBatches
+from hanformer.data.dialogues import DialogueData
 from hanformer.data.sequences import SequenceBatch
 from hanformer.errors import UserError
 from hanformer.tasks.stop_head import describer, logits_at

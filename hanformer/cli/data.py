@@ -61,6 +61,36 @@ def coverage(
             typer.echo(line)
 
 
+@app.command("text")
+def text(
+    sources: Annotated[
+        Path,
+        typer.Argument(
+            help="What to gather (TOML): a table for each source, with files = [patterns], text.columns, "
+            "text.group, text.documents or dialogues = true. 来源清单。"
+        ),
+    ],
+    data: Annotated[Path, typer.Option(help="The folder that the patterns are relative to. 数据文件夹。")],
+    out: Annotated[Path, typer.Option(help="The file to write, packed if it ends in .gz. 输出文件。")],
+) -> None:
+    """Gather text of many files and forms into one corpus for `hanformer train pretrain`, no document twice.
+
+    把多种格式的文件汇集为一个预训练语料，去除重复文档。
+
+    Example: hanformer data text examples/small_encoder_text.toml --data DATA --out corpus.txt.gz
+    """
+    from hanformer.tasks.pretrain.gathering import gather, read_sources
+
+    total = 0
+    for found in gather(read_sources(sources), data, out):
+        typer.echo(
+            f"{found.name}: {found.documents:,} documents, {found.characters:,} characters; "
+            f"{found.repeated:,} documents repeated, left out"
+        )
+        total += found.characters
+    typer.echo(f"{out}: {total:,} characters; next: hanformer train pretrain --data {out} --out runs/encoder")
+
+
 @app.command("generate")
 def generate(
     count: Annotated[int, typer.Argument(min=1, help="How many problems. 题目数量。")] = 10,

@@ -30,9 +30,9 @@ class Chat(TextTraining):
     ] = None
 
     def __call__(self) -> None:
-        from hanformer.chat.data import open_dialogues
         from hanformer.chat.recipe import ChatRecipe
         from hanformer.chat.training import train
+        from hanformer.data.dialogues import open_dialogues
 
         recipe = self.choose(ChatRecipe())
         device = self.machine()

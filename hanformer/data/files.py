@@ -88,7 +88,7 @@ def iterate_members(
     with _named(path), path.open("rb") as file:
         magic = file.read(4)
         file.seek(0)
-        if magic == b"PK\x03\x04":
+        if magic in (b"PK\x03\x04", b"PK\x05\x06"):
             yield from _zip_members(path, file, suffixes)
         elif magic == b"\xfd7zX":
             with lzma.LZMAFile(file) as opened:
@@ -98,6 +98,20 @@ def iterate_members(
                 yield str(path), _chunks(path, unpacked)
         else:
             yield str(path), _chunks(path, file)
+
+
+def name_within(path: str | Path) -> Path:
+    """The name of what a file holds: that of the first file within a zip, else its own.
+
+    zip 内首个文件的名字，否则为其本名。
+
+    Raises: UserError naming the file, where it cannot be opened.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".zip":
+        return path
+    with _named(path), zipfile.ZipFile(path) as archive:
+        return Path(next(iter(_files_of(archive)), path.name))
 
 
 @contextmanager
@@ -124,11 +138,15 @@ def _zip_members(
     path: Path, file: IO[bytes], suffixes: tuple[str, ...]
 ) -> Iterator[tuple[str, Iterator[bytes]]]:
     with zipfile.ZipFile(file) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+        names = _files_of(archive)
         wanted = [name for name in names if name.lower().endswith(suffixes)] if suffixes else []
         for name in wanted or names:
             with archive.open(name) as member:
                 yield f"{path}:{name}", _chunks(path, member)
+
+
+def _files_of(archive: zipfile.ZipFile) -> list[str]:
+    return [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
 
 
 def _chunks(path: Path, file: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
-from hanformer.data.files import iterate_json_records, lines
+from hanformer.data.files import iterate_json_records, lines, name_within
 from hanformer.errors import UserError
 
 SPLITS: Final[dict[str, tuple[str, ...]]] = {
@@ -125,7 +125,7 @@ def _plain_suffix(file: Path) -> str:
 
 
 def _kind(path: Path) -> str:
-    suffix = _plain_suffix(path)
+    suffix = _plain_suffix(path) or _plain_suffix(name_within(path))
     if suffix in _JSON:
         return "json"
     return "csv" if suffix == ".csv" else "tsv"

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hanformer.chat import ChatRecipe, train
-from hanformer.chat.data import DialogueData
 from hanformer.chat.opening import OpenedChat, open_chat
+from hanformer.data.dialogues import DialogueData
 from hanformer.tasks.stop_head import StopOptions
 from hanformer.tasks.text_recipe import VocabularyOptions
 from hanformer.train.options import TrainOptions

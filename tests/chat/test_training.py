@@ -9,8 +9,8 @@ import pytest
 
 import hanformer
 from hanformer.chat import ChatRecipe, train
-from hanformer.chat.data import DialogueData
 from hanformer.chat.opening import OpenedChat, open_chat
+from hanformer.data.dialogues import DialogueData
 from hanformer.errors import UserError
 from hanformer.models import Transformer
 from hanformer.tasks.stop_head import StopOptions

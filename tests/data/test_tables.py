@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,20 @@ def test_splits_are_found_by_name(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no file named train"):
         find_splits(tmp_path / "empty")
+
+
+def test_a_zipped_table_is_read_by_the_name_within(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "reviews.zip", "w") as archive:
+        archive.writestr("reviews/all.csv", 'label,review\n1,"well, good"\n')
+    columns = [Column("text", ("review",), 0), Column("label", ("label",), 1)]
+    assert read_table(tmp_path / "reviews.zip", columns) == [("well, good", "1")]
+    with zipfile.ZipFile(tmp_path / "records.zip", "w") as archive:
+        archive.writestr("records.json", '{"review": "good", "label": 1}')
+    assert read_table(tmp_path / "records.zip", columns) == [("good", 1)]
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04")
+    with pytest.raises(UserError, match="truncated or damaged"):
+        read_table(tmp_path / "broken.zip", columns)
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
+        pass
+    with pytest.raises(UserError, match="empty.zip: holds no rows"):
+        read_table(tmp_path / "empty.zip", columns)

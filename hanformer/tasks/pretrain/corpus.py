@@ -76,19 +76,21 @@ def passages(files: Sequence[Path], options: TextOptions) -> Iterator[Passage]:
     """
     for file in files:
         if not options.columns:
-            yield from _of_lines(file, options.documents == "line")
+            yield from _of_lines(file, options.documents)
             continue
         for name in options.columns:
             yield from _of_column(file, name, options.group)
 
 
-def _of_lines(file: Path, every_line: bool) -> Iterator[Passage]:
+def _of_lines(file: Path, documents: str) -> Iterator[Passage]:
     begins = True
     for line in lines(file):
         text = line.strip()
         if text:
             yield Passage(text, begins)
-        begins = every_line or not text
+            begins = documents == "line"
+        elif documents == "blank":
+            begins = True
 
 
 def _of_column(file: Path, name: str, group: str) -> Iterator[Passage]:
@@ -101,9 +103,18 @@ def _of_column(file: Path, name: str, group: str) -> Iterator[Passage]:
     for _, rows in documents:
         begins = True
         for number, values in rows:
-            if not isinstance(values[0], str):
-                raise UserError(f"{file}: row {number}: expected text in {name}, got {values[0]!r}")
-            text = values[0].strip()
-            if text:
+            for text in _texts(values[0], f"{file}: row {number}: expected text in {name}"):
                 yield Passage(text, begins)
                 begins = False
+
+
+def _texts(value: object, expected: str) -> list[str]:
+    """The texts of a cell that are not blank: JSON may hold a list of them, such as the lines of a poem."""
+    parts = value if isinstance(value, list) else [value]
+    found = []
+    for part in parts:
+        if not isinstance(part, str):
+            raise UserError(f"{expected}, got {part!r}")
+        if text := part.strip():
+            found.append(text)
+    return found

@@ -13,7 +13,7 @@ from hanformer.train.tricks import tricks_named
 
 #: Objective -> the application that the model is built for.
 APPLICATIONS = {"mlm": "encoder", "lm": "lm", "unilm": "unilm"}
-DOCUMENTS = ("blank", "line")
+DOCUMENTS = ("blank", "line", "file")
 #: Characters alone, or a word segmenter by its name.
 WORDS = ("auto", "rjieba", "jieba", "none")
 
@@ -25,9 +25,10 @@ class TextOptions:
     文本所在的列，以及文档的划分方式。
 
     `columns` name the columns of a table (tsv, csv, JSON records) to read one after another, each a text of its own;
-    without them a file is lines of text. `documents` of lines: blank (a blank line parts them) or line (every line
-    is one); of a table, rows with one value in the column `group` follow each other in one document (empty: every row
-    is a document). Rows of the model join neighbouring sentences of a document and never hold two documents.
+    without them a file is lines of text. `documents` of lines: blank (a blank line parts them), line (every line is
+    one) or file (a file is one); of a table, rows with one value in the column `group` follow each other in one
+    document (empty: every row is a document). Rows of the model join neighbouring sentences of a document and never
+    hold two documents.
     """
 
     columns: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from hanformer.chat.egret import egret_dialogues, is_egret
+from hanformer.data.egret import egret_dialogues, is_egret
 from hanformer.data.files import iterate_members, lines
 from hanformer.data.held_out import draw, hold_out
 from hanformer.data.tables import SPLITS, find_splits

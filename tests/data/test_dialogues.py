@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hanformer.chat.data import joined, open_dialogues, open_test, read_dialogues
+from hanformer.data.dialogues import joined, open_dialogues, open_test, read_dialogues
 from hanformer.errors import UserError
 from tests.chat.talks import TALKS
 
