@@ -78,6 +78,7 @@ class Synthesizer(Mechanism):
 
 #: Feature maps of linear attention; kernels of Performer, and how long its random vectors are.
 LINEAR_FEATURES = ("elu", "double_softmax", "cosine", "taylor")
+ROTATED = ("inputs", "features")
 PERFORMER_KERNELS = ("softmax", "relu")
 PERFORMER_NORMS = ("chi", "root", "stratified")
 
@@ -87,14 +88,17 @@ class Linear(Mechanism):
     """Similarities that are products of features: φ(q)·ϕ(k), summed once for all queries. 线性注意力。
 
     `features`: elu (elu(x) + 1), double_softmax (encoders alone), cosine (1 + cos), or taylor (the polynomial of even
-    `order` in place of exp). Raises UserError for other words and orders.
+    `order` in place of exp). Rotary positions turn the inputs of the features, queries and keys, or, with
+    `rotates="features"`, features in the numerator alone. Raises UserError for other words and orders.
     """
 
     name: ClassVar[str] = "linear"
     features: str = "elu"
     order: int = 2
+    rotates: str = "inputs"
 
     def __post_init__(self) -> None:
+        _one_of("linear: rotates", self.rotates, ROTATED)
         _one_of("linear: features", self.features, LINEAR_FEATURES)
         _even("linear", self.order)
 
@@ -105,7 +109,8 @@ class Performer(Mechanism):
 
     `features` a head; `kernel`: softmax, or relu, which estimates no softmax; `norms` of the random vectors: chi
     (as Gaussian ones have), root (√D: less variance, biased), stratified (quantiles of chi); `orthogonal` blocks, or
-    independent vectors. Vectors are drawn anew after every `redraw` training passes, never where it is 0.
+    independent vectors. Vectors are drawn anew after every `redraw` training passes, never where it is 0. `rotates` as
+    for Linear.
     Raises UserError for other words and sizes.
     """
 
@@ -115,8 +120,10 @@ class Performer(Mechanism):
     norms: str = "chi"
     orthogonal: bool = True
     redraw: int = 1000
+    rotates: str = "inputs"
 
     def __post_init__(self) -> None:
+        _one_of("performer: rotates", self.rotates, ROTATED)
         _one_of("performer: kernel", self.kernel, PERFORMER_KERNELS)
         _one_of("performer: norms", self.norms, PERFORMER_NORMS)
         _whole("performer: features", self.features, 1, _MOST_CHANNELS)

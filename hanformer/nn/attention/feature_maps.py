@@ -54,6 +54,16 @@ class Elu(FeatureMap):
         return self.query(x)
 
 
+class Given(FeatureMap):
+    """What is given is features already. 输入本身即为特征。"""
+
+    def query(self, x: Tensor) -> Tensor:
+        return x
+
+    def key(self, x: Tensor) -> Tensor:
+        return x
+
+
 class Cosine(FeatureMap):
     """sim = 1 + cos(q, k): φ = ϕ = [1, x / |x|]; a zero vector is like every other to the degree 1.
 

@@ -18,6 +18,7 @@ from hanformer.mechanisms import (
 )
 from hanformer.nn.attention.gated_unit import GatedUnitAttention
 from hanformer.nn.attention.linear import LinearAttention
+from hanformer.nn.attention.linear_turned import TurnedLinearAttention, TurnedPerformerAttention
 from hanformer.nn.attention.performer import PerformerAttention
 from hanformer.nn.attention.rolling import WindowedAttention
 from hanformer.nn.attention.softmax import SoftmaxAttention
@@ -37,6 +38,12 @@ KINDS: dict[type[Mechanism], type[SoftmaxAttention]] = {
     Sparse: SoftmaxAttention,
 }
 
+#: The same for features that rotary positions turn.
+_TURNED: dict[type[Mechanism], type[SoftmaxAttention]] = {
+    Linear: TurnedLinearAttention,
+    Performer: TurnedPerformerAttention,
+}
+
 
 def attention_of(config: ModelConfig) -> SoftmaxAttention:
     """The attention that a config asks for. 按配置建立注意力。
@@ -47,4 +54,6 @@ def attention_of(config: ModelConfig) -> SoftmaxAttention:
     if kind is None:
         served = ", ".join(sorted(served.name for served in KINDS))
         raise UserError(f"attention: {config.attention.name!r} has no module; there are {served}")
+    if getattr(config.attention, "rotates", "inputs") == "features":
+        kind = _TURNED[type(config.attention)]
     return kind(config)

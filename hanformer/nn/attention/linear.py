@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -35,8 +36,12 @@ from hanformer.nn.functional.visibility import Rule, Visibility
 #: Positions that act on embeddings, or on queries and keys one by one.
 CARRIED = ("learned", "sinusoidal", "rotary", "rotary_halves", "none")
 
-#: What queries [B, H, T, D] see of the keys of their rectangle.
-Mixing = Callable[[Tensor, Keys], Tensor]
+
+class Mixing(Protocol):
+    """What queries [B, H, T, D] see of the keys of their rectangle; `apart` as in `linear_sums.full`."""
+
+    def __call__(self, query: Tensor, keys: Keys, *, apart: bool = False) -> Tensor: ...
+
 
 #: Each map from the record, the size of keys and the scale of q·k.
 MAPS: dict[str, Callable[[Linear, int, float], FeatureMap]] = {
@@ -90,33 +95,44 @@ class LinearAttention(SoftmaxAttention):
                 mixed, weights = self._mix_pairs(query, key, value, batch.visibility)
                 batch.weights.append(weights)
                 return mixed
-            rule, layout = batch.visibility.rule, batch.visibility.query
-            if rule.is_full or rule.is_causal:
-                mixing = full if rule.is_full else _to_the_left
-                return self._mix_rectangles(
-                    query, key, value, [(part, mixing) for part in rectangles(layout)]
-                )
-            first = prefixes(layout)
-            if first is None:
+            work = self._work(batch.visibility)
+            if work is None:
                 return self._mix_pairs(query, key, value, batch.visibility)[0]
-            pairs = zip(rectangles(layout), first, strict=True)
-            work = [(part, partial(_after_prefix, prefix=prefix)) for part, prefix in pairs]
-            return self._mix_rectangles(query, key, value, work)
+            return self._mix_rectangles(self.feature_map(), query, key, value, work)
+
+    def _work(self, visibility: Visibility) -> list[tuple[Rectangle, Mixing]] | None:
+        """The rectangles of the batch, and what their tokens see; None where that takes all pairs."""
+        rule, layout = visibility.rule, visibility.query
+        if rule.is_full or rule.is_causal:
+            mixing: Mixing = full if rule.is_full else _to_the_left
+            return [(part, mixing) for part in rectangles(layout)]
+        first = prefixes(layout)
+        if first is None:
+            return None
+        pairs = zip(rectangles(layout), first, strict=True)
+        return [(part, partial(_after_prefix, prefix=prefix)) for part, prefix in pairs]
 
     def _mix_rectangles(
-        self, query: Tensor, key: Tensor, value: Tensor, work: Sequence[tuple[Rectangle, Mixing]]
+        self,
+        features: FeatureMap,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        work: Sequence[tuple[Rectangle, Mixing]],
+        apart: bool = False,
     ) -> Tensor:
-        """What the tokens of each rectangle see, each in its way: [N, H, D']."""
-        parts = [query.new_zeros(0, query.shape[1], value.shape[-1], dtype=value.dtype)]
+        """What the tokens of each rectangle see, each in its way: [N, H, D'], or [N, H, E] `apart`."""
+        parts = []
         for part, mixing in work:
-            mixed = mixing(part.gather(query), self._keys(key, value, part, query.shape[1]))
-            parts.append(part.group.scatter(mixed.to(value.dtype)))
-        return parts[1] if len(parts) == 2 else torch.cat(parts)
-
-    def _keys(self, key: Tensor, value: Tensor, part: Rectangle, heads: int) -> Keys:
-        """The keys and values of a rectangle, one for every query head."""
-        keys, values = (part.gather(shared(x, heads)) for x in (key, value))
-        return Keys(self.feature_map(), keys, values, part.real)
+            keys = _keys(features, key, value, part, query.shape[1])
+            parts.append(part.group.scatter(mixing(part.gather(query), keys, apart=apart).to(value.dtype)))
+        if not parts:
+            return (
+                with_ones(value)
+                if apart
+                else query.new_zeros(0, query.shape[1], value.shape[-1], dtype=value.dtype)
+            )
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _mix_pairs(
         self, query: Tensor, key: Tensor, value: Tensor, visibility: Visibility
@@ -148,7 +164,8 @@ class LinearAttention(SoftmaxAttention):
     def _totals(self, key: Tensor, value: Tensor, layout: Layout, heads: int) -> Tensor:
         """The sums over each prompt: [P, H, m, E]. Prompts have tokens, so every row is in a rectangle."""
         with torch.autocast(key.device.type, enabled=False):
-            parts = [self._keys(key, value, part, heads).total() for part in rectangles(layout)]
+            features = self.feature_map()
+            parts = [_keys(features, key, value, part, heads).total() for part in rectangles(layout)]
         return torch.cat(parts)
 
     def extend(self, hidden: Tensor, cache: DecodingState, layer: int) -> Tensor:
@@ -172,12 +189,18 @@ def shared(x: Tensor, heads: int) -> Tensor:
     return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], 1)
 
 
-def _to_the_left(query: Tensor, keys: Keys) -> Tensor:
+def _keys(features: FeatureMap, key: Tensor, value: Tensor, part: Rectangle, heads: int) -> Keys:
+    """The keys and values of a rectangle, one for every query head."""
+    keys, values = (part.gather(shared(x, heads)) for x in (key, value))
+    return Keys(features, keys, values, part.real)
+
+
+def _to_the_left(query: Tensor, keys: Keys, *, apart: bool = False) -> Tensor:
     """Causal attention. Padding stands on the right, where no real token looks."""
-    return causal(query, replace(keys, kept=None))
+    return causal(query, replace(keys, kept=None), apart=apart)
 
 
-def _after_prefix(query: Tensor, keys: Keys, prefix: Tensor) -> Tensor:
+def _after_prefix(query: Tensor, keys: Keys, *, prefix: Tensor, apart: bool = False) -> Tensor:
     """Causal attention, what stands in the prefix being there before the first token."""
     before = replace(keys, kept=prefix).total()
-    return causal(query, replace(keys, kept=~prefix), before)
+    return causal(query, replace(keys, kept=~prefix), before, apart=apart)

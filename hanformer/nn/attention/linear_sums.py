@@ -102,8 +102,16 @@ def with_ones(value: Tensor) -> Tensor:
 
 def ratio(sums: Tensor, size: int) -> Tensor:
     """Numerators, the first `size` channels of [..., E], by the denominator after them; 0 where nothing was seen."""
-    below = sums[..., size : size + 1]
-    return sums[..., :size] / below.masked_fill(below == 0, 1.0)
+    return divided(sums, sums, size)
+
+
+def divided(above: Tensor, below: Tensor, size: int) -> Tensor:
+    """Numerators of one sum [..., E] by the denominator of another: [..., size]; 0 where nothing was seen.
+
+    一个和的分子除以另一个和的分母。
+    """
+    total = below[..., size : size + 1]
+    return above[..., :size] / total.masked_fill(total == 0, 1.0)
 
 
 def meet(query: Tensor, key: Tensor, value: Tensor, before: Tensor | None) -> Tensor:
@@ -162,13 +170,15 @@ def added(sums: Tensor | None, key: Tensor, value: Tensor) -> Tensor:
     return torch.baddbmm(*flat).unflatten(0, sums.shape[:2])
 
 
-def full(query: Tensor, keys: Keys, chunk: int = 2 * CHUNK) -> Tensor:
-    """What queries [B, H, T, D] see of all keys of their row: [B, H, T, D']."""
+def full(query: Tensor, keys: Keys, chunk: int = 2 * CHUNK, apart: bool = False) -> Tensor:
+    """What queries [B, H, T, D] see of all keys of their row: [B, H, T, D'].
+
+    `apart`: undivided, [B, H, T, E], the denominator after the numerators.
+    """
     sums = keys.total(chunk)
     parts = (query[:, :, place : place + chunk] for place in range(0, query.shape[2], chunk))
-    return _end_to_end(
-        [ratio(keys.features.query(wide(part)) @ sums, keys.value.shape[-1]) for part in parts]
-    )
+    found = [keys.features.query(wide(part)) @ sums for part in parts]
+    return _end_to_end(found if apart else [ratio(part, keys.value.shape[-1]) for part in found])
 
 
 def _end_to_end(parts: list[Tensor]) -> Tensor:
@@ -176,8 +186,10 @@ def _end_to_end(parts: list[Tensor]) -> Tensor:
     return torch.cat([part.transpose(1, 2) for part in parts], 1).transpose(1, 2)
 
 
-def causal(query: Tensor, keys: Keys, before: Tensor | None = None, chunk: int = CHUNK) -> Tensor:
-    """What queries see of `before` and of the keys up to their own place: [B, H, T, D'].
+def causal(
+    query: Tensor, keys: Keys, before: Tensor | None = None, chunk: int = CHUNK, apart: bool = False
+) -> Tensor:
+    """What queries see of `before` and of the keys up to their own place: [B, H, T, D']; `apart` as in `full`.
 
     因果线性注意力的分块形式：块内两两计算，块间累加状态。
 
@@ -189,7 +201,8 @@ def causal(query: Tensor, keys: Keys, before: Tensor | None = None, chunk: int =
         places = slice(place, place + chunk)
         features, value = keys.some(places)
         own = keys.features.query(wide(query[:, :, places]))
-        parts.append(ratio(meet(own, features, value, before), keys.value.shape[-1]))
+        seen = meet(own, features, value, before)
+        parts.append(seen if apart else ratio(seen, keys.value.shape[-1]))
         if place + chunk < keys.length:
             before = added(before, features, value)
     return _end_to_end(parts)

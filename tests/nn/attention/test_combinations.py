@@ -47,7 +47,9 @@ RECORDS: dict[str, Mechanism] = {
     "linear, cosine": Linear(features="cosine"),
     "linear, taylor": Linear(features="taylor"),
     "linear, double_softmax": Linear(features="double_softmax"),
+    "linear, rotates=features": Linear(rotates="features"),
     "performer": Performer(features=16),
+    "performer, rotates=features": Performer(features=16, rotates="features"),
     "taylor": Taylor(),
     "synthesizer": Synthesizer("dense+random"),
     "synthesizer, plus": Synthesizer("factorised_random", "plus"),
@@ -111,7 +113,7 @@ def test_residual_attention(name: str) -> None:
 def test_decoders_that_look_at_a_memory(name: str) -> None:
     """T5 with the mechanism in both stacks; looking at the memory is ordinary attention, whatever the mechanism."""
     row = table()[name]
-    position = "relative_buckets" if row["relative_buckets"] else "none"
+    position = next(word for word in ("relative_buckets", "none", "rotary") if row[word])
     changes = {"attention": RECORDS[name], "position": position, "max_positions": 12, "attention_heads": 1}
     if name == "gated_unit" or not row["lm"]:
         with pytest.raises(UserError, match="attention: "):
