@@ -81,10 +81,15 @@ def iterate_members(
 
     给出文件（或 zip 成员）的名字与字节块。
 
-    A zip with several members gives those whose names end in one of `suffixes`, or all if none does.
+    A zip with several members gives those whose names end in one of `suffixes`, or all if none does. A path below a
+    zip, as `members_within` gives them, is that member alone.
     Raises: UserError naming the file, where it cannot be opened or its packing is damaged.
     """
     path = Path(path)
+    archive = _archive_above(path)
+    if archive is not None:
+        yield from _one_member(archive, path)
+        return
     with _named(path), path.open("rb") as file:
         magic = file.read(4)
         file.seek(0)
@@ -100,18 +105,32 @@ def iterate_members(
             yield str(path), _chunks(path, file)
 
 
-def name_within(path: str | Path) -> Path:
-    """The name of what a file holds: that of the first file within a zip, else its own.
+def members_within(path: str | Path) -> list[Path]:
+    """The files within a zip as paths below it, which `lines` and its kin read; any other file is its only member.
 
-    zip 内首个文件的名字，否则为其本名。
+    zip 内的文件（以 zip 路径之下的路径表示）；其他文件即其自身。
 
     Raises: UserError naming the file, where it cannot be opened.
     """
     path = Path(path)
-    if path.suffix.lower() != ".zip":
-        return path
+    if path.suffix.lower() != ".zip" or not path.is_file():
+        return [path]
     with _named(path), zipfile.ZipFile(path) as archive:
-        return Path(next(iter(_files_of(archive)), path.name))
+        return [path / name for name in _files_of(archive)]
+
+
+def _archive_above(path: Path) -> Path | None:
+    return next((above for above in path.parents if above.suffix.lower() == ".zip" and above.is_file()), None)
+
+
+def _one_member(archive: Path, path: Path) -> Iterator[tuple[str, Iterator[bytes]]]:
+    with _named(archive), zipfile.ZipFile(archive) as opened:
+        try:
+            member = opened.open(path.relative_to(archive).as_posix())
+        except KeyError:
+            raise UserError(f"{path}: there is no such file in {archive}") from None
+        with member:
+            yield str(path), _chunks(path, member)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
-from hanformer.data.files import iterate_json_records, lines, name_within
+from hanformer.data.files import iterate_json_records, lines, members_within
 from hanformer.errors import UserError
 
 SPLITS: Final[dict[str, tuple[str, ...]]] = {
@@ -94,22 +94,25 @@ def find_splits(path: str | Path) -> dict[str, Path]:
         raise UserError(f"{place}: no such file or folder")
     if place.is_file():
         return {"train": place}
+    files = sorted(file for file in place.iterdir() if file.is_file() and _plain_suffix(file) in _SUFFIXES)
+    if found := splits_among(files, place):
+        return found
+    raise UserError(f"{place}: no file named train, valid (dev) or test with one of {', '.join(_SUFFIXES)}")
+
+
+def splits_among(files: Sequence[Path], place: Path) -> dict[str, Path]:
+    """Those of the files of a place whose names say a split. 按文件名归入各划分。
+
+    Raises: UserError for two files of one split.
+    """
     found: dict[str, Path] = {}
-    for file in sorted(
-        file for file in place.iterdir() if file.is_file() and _plain_suffix(file) in _SUFFIXES
-    ):
-        for split, names in SPLITS.items():
-            if not _is_of(file, names):
-                continue
+    for file in files:
+        for split in (split for split, names in SPLITS.items() if _is_of(file, names)):
             if split in found:
                 raise UserError(
                     f"{place}: {found[split].name} and {file.name} both look like {split}; name a file"
                 )
             found[split] = file
-    if not found:
-        raise UserError(
-            f"{place}: no file named train, valid (dev) or test with one of {', '.join(_SUFFIXES)}"
-        )
     return found
 
 
@@ -125,7 +128,7 @@ def _plain_suffix(file: Path) -> str:
 
 
 def _kind(path: Path) -> str:
-    suffix = _plain_suffix(path) or _plain_suffix(name_within(path))
+    suffix = _plain_suffix(path) or _plain_suffix(next(iter(members_within(path)), path))
     if suffix in _JSON:
         return "json"
     return "csv" if suffix == ".csv" else "tsv"

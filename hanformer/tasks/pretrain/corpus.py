@@ -8,14 +8,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from hanformer.data.files import lines
-from hanformer.data.tables import Column, find_splits, iterate_table
+from hanformer.data.files import lines, members_within
+from hanformer.data.tables import Column, iterate_table, splits_among
 from hanformer.errors import UserError
 from hanformer.tasks.pretrain.recipe import TextOptions
 
 _TEXT = (".txt", ".text", ".tsv", ".csv", ".json", ".jsonl", ".ndjson", ".data")
 _PACKED = (".gz", ".xz", ".zip")
-_NONE: list[Path] = []
 
 
 class Passage(NamedTuple):
@@ -35,31 +34,59 @@ class Corpus:
 
 
 def open_corpus(path: str | Path, valid: str | Path | None = None) -> Corpus:
-    """A file of text, or a folder: its files train.* and valid.*, or all its files of text in order.
+    """A file of text, or a folder or zip: its files of training and validation, or all its files of text in order.
 
-    打开语料：单个文件，或文件夹（train.*、valid.*；否则取全部文本文件）。
+    打开语料：单个文件，或文件夹、zip（train、valid 文件；否则取全部文本文件）。
 
     Raises UserError where there is nothing to read.
     """
     place = Path(path)
     if not place.exists():
         raise UserError(f"{place}: no such file or folder; expected text to learn from")
-    train, held = ([place], _NONE) if place.is_file() else _of_folder(place)
+    files = files_of(place)
+    named = splits_among(files, place)
+    if "train" in named:
+        files = [named["train"]]
+    held = [named["valid"]] if {"train", "valid"} <= named.keys() else []
     if valid is not None:
         held = [Path(valid)]
         if not held[0].is_file():
             raise UserError(f"{valid}: no such file; expected text to choose by")
-    return Corpus(str(path), tuple(train), tuple(held))
+    return Corpus(str(path), tuple(files), tuple(held))
 
 
-def _of_folder(folder: Path) -> tuple[list[Path], list[Path]]:
-    files = sorted(file for file in folder.iterdir() if file.is_file() and _is_text(file))
+def files_of(place: Path) -> list[Path]:
+    """A file, or the files of text of a folder or a zip with several, in order. 单个文件，或其中的全部文本文件。
+
+    Raises UserError where there is none.
+    """
+    members = list(place.iterdir()) if place.is_dir() else members_within(place)
+    if place.is_file() and len(members) <= 1:
+        return [place]
+    files = sorted(file for file in members if _is_text(file) and not file.is_dir())
     if not files:
-        raise UserError(f"{folder}: holds no files of text ({', '.join(_TEXT)}, plain or packed)")
-    if not any(file.name.startswith("train.") for file in files):
-        return files, []
-    splits = find_splits(folder)
-    return [splits["train"]], [splits["valid"]] if "valid" in splits else []
+        raise UserError(f"{place}: holds no files of text ({', '.join(_TEXT)}, plain or packed)")
+    return files
+
+
+def file_to_judge(path: str | Path) -> Path:
+    """The test file of a folder or zip, else its validation file, else its training file; a file alone is itself.
+
+    用于评测的文件。
+
+    Raises UserError where there is nothing to read, or the names of several files say no split.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise UserError(f"{place}: no such file or folder; expected text to judge by")
+    files = files_of(place)
+    named = splits_among(files, place) if len(files) > 1 else {}
+    for split in ("test", "valid", "train"):
+        if split in named:
+            return named[split]
+    if len(files) > 1:
+        raise UserError(f"{place}: none of its {len(files)} files is named test or valid; name a file")
+    return files[0]
 
 
 def _is_text(file: Path) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from hanformer.data.tables import find_splits
 from hanformer.errors import UserError
 from hanformer.models.terminating_files import WritingModel, load_writing, stack_of
 from hanformer.records import read_record
@@ -18,6 +17,7 @@ from hanformer.runtime import inference_dtype
 from hanformer.tasks.fill_mask import fill_mask
 from hanformer.tasks.generation import Writer
 from hanformer.tasks.generation_options import GenerationOptions
+from hanformer.tasks.pretrain.corpus import file_to_judge
 from hanformer.tasks.pretrain.joining import mixture_of
 from hanformer.tasks.pretrain.recipe import PretrainRecipe
 from hanformer.tasks.pretrain.row_set import RowSet
@@ -52,7 +52,7 @@ class PretrainService:
         """
         if without is not None:
             raise UserError("--without is for word problems; leave it out")
-        file = _file_to_judge(data)
+        file = file_to_judge(data)
         mixture = mixture_of(self.recipe, self.tokenizer.vocabulary)
         with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
             made = token_rows(self.recipe, [file], self.tokenizer)
@@ -90,11 +90,6 @@ def _or_error(answer: Callable[[str], str], text: str) -> str | UserError:
         return answer(text)
     except UserError as error:
         return error
-
-
-def _file_to_judge(data: str) -> Path:
-    splits = find_splits(data)
-    return splits.get("test") or splits.get("valid") or splits["train"]
 
 
 def _causal(figures: dict[str, float], recipe: PretrainRecipe) -> list[str]:

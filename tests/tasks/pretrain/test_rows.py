@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
 from itertools import chain, groupby
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hanformer.errors import UserError
-from hanformer.tasks.pretrain.corpus import Passage, open_corpus, passages
+from hanformer.tasks.pretrain.corpus import Passage, file_to_judge, open_corpus, passages
 from hanformer.tasks.pretrain.recipe import TextOptions
 from hanformer.tasks.pretrain.rows import rows, sentences
 from hanformer.tasks.pretrain.words import reader
@@ -118,6 +119,33 @@ def test_folders(tmp_path: Path) -> None:
     held = write(tmp_path / "valid.txt", "天\n")
     assert open_corpus(tmp_path).valid == (held,)
     assert open_corpus(tmp_path / "a.txt", held).valid == (held,)
+
+
+def test_parts_of_a_zip(tmp_path: Path) -> None:
+    """What a zip names for testing is not trained on."""
+    packed = tmp_path / "ptb.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for part, text in (("train", "天\n"), ("valid", "地\n"), ("test", "人\n")):
+            archive.writestr(f"ptb/ptb.{part}.txt", text)
+        archive.writestr("ptb/README", "?")
+    corpus = open_corpus(packed)
+    assert [text for text, _ in passages(corpus.train, TextOptions())] == ["天"]
+    assert [text for text, _ in passages(corpus.valid, TextOptions())] == ["地"]
+    assert [text for text, _ in passages([file_to_judge(packed)], TextOptions())] == ["人"]
+    with pytest.raises(UserError, match=r"none\.txt: there is no such file in .*ptb\.zip"):
+        list(passages([packed / "none.txt"], TextOptions()))
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("b.txt", "天\n")
+        archive.writestr("a.txt", "地\n")
+    assert [text for text, _ in passages(open_corpus(packed).train, TextOptions())] == ["地", "天"]
+    with pytest.raises(UserError, match="none of its 2 files is named test or valid"):
+        file_to_judge(packed)
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("only.csv", "text\n天\n")
+    assert [text for text, _ in passages(open_corpus(packed).train, TextOptions(("text",)))] == ["天"]
+    assert file_to_judge(packed) == packed
+    with pytest.raises(UserError, match="no such file or folder"):
+        file_to_judge(tmp_path / "absent")
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
