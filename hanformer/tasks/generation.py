@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from hanformer.tasks.opening import tokenizer_of
 from hanformer.tasks.prompting import Prompter
 from hanformer.tasks.stop_head import ended_by_head
 from hanformer.text.protocols import Tokenizer
+from hanformer.train.runs import RUN_FILE, run_of, task_of
 
 _ONE_PATH = ("greedy", "sample")
 
@@ -301,11 +303,21 @@ def open_writer(
 ) -> Writer:
     """Opens a model that generates, prepacked, and the tokenizer beside it (or named). 打开可生成的模型及其分词器。
 
-    A head that must stop comes with its model.
+    A head that must stop comes with its model. Warns of a run of dialogues, whose layout is not that of a bare text.
     Raises UserError as `load_writing` and `load_tokenizer` do, and where the model cannot generate.
     """
+    _warn_of_dialogues(path)
     words = tokenizer_of(open_checkpoint(path, family=family, config=config), tokenizer)
     model = load_writing(
         path, family=family, application=application, config=config, device=device, dtype=dtype
     )
     return Writer(prepacked(model), words, options)
+
+
+def _warn_of_dialogues(path: str | Path) -> None:
+    if (run_of(path) / RUN_FILE).is_file() and task_of(path) == "chat":
+        warnings.warn(
+            f"{path} learned to reply: `hanformer chat` and `hanformer predict` lay out dialogues as it knows them, "
+            "and here it goes on with the bare text",
+            stacklevel=3,
+        )

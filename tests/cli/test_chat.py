@@ -75,6 +75,12 @@ def test_a_pipe_gives_a_reply_a_line(run: Run, run_folder: Path, tmp_path: Path)
     assert (code, told) == (0, "去山上\n")
 
 
+def test_generate_says_that_the_run_learned_dialogues(run: Run, run_folder: Path) -> None:
+    for folder in (run_folder, run_folder / "best"):
+        code, _, said = run("generate", folder, "你好", "--maximum-length", "3")
+        assert code == 0 and "warning: " in said and "hanformer chat" in said, said
+
+
 def test_replies_are_drawn_by_the_seed(run: Run, run_folder: Path) -> None:
     words = ("chat", run_folder, "--temperature", "3", "--precision", "fp32", "--threads", "1")
     given = "你好\n" * 5
