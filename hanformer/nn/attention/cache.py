@@ -111,16 +111,20 @@ class KeyValueCache(DecodingState):
         prompt = self._of_rows(self._prompt[layer])
         heads, groups = query.shape[1], key.shape[1]
         folded = fold(query, groups)
-        parts = [self._scores(folded, prompt[0], self._meet), self._scores(folded, own_key, torch.matmul)]
+        parts = [
+            self._scores(folded, prompt[0], self._meet),
+            self._scores(folded.to(own_key.dtype), own_key, torch.matmul),
+        ]
         logits = unfold(torch.cat(parts, dim=-1), heads)
         if self.relative is not None:
             logits = logits + self.relative.logits(query, self._distance())
-        weights = self._weigh(self._add_below(logits, crossing=False), self._hidden, normalise).to(
-            value.dtype
-        )
+        weights = self._weigh(self._add_below(logits, crossing=False), self._hidden, normalise)
         seen = fold(weights, groups).split([parts[0].shape[-1], own_key.shape[2]], dim=-1)
-        mixed = unfold(self._meet(seen[0], prompt[1]) + seen[1] @ own_value, heads)
-        moved = None if self.relative is None else self.relative.values(weights, self._distance())
+        mixed = self._meet(seen[0].to(value.dtype), prompt[1]) + seen[1].to(own_value.dtype) @ own_value
+        mixed = unfold(mixed, heads).to(value.dtype)
+        moved = None
+        if self.relative is not None:
+            moved = self.relative.values(weights.to(value.dtype), self._distance())
         mixed = mixed if moved is None else mixed + moved
         return mixed.transpose(1, 2).flatten(0, 1)
 
@@ -149,7 +153,8 @@ class KeyValueCache(DecodingState):
     def _behind(self, buffer: Tensor | None, fresh: Tensor) -> Tensor:
         filled, needed = self._filled, self._filled + self._fresh
         if buffer is None or buffer.shape[2] < needed:
-            grown = fresh.new_empty(*fresh.shape[:2], self._room(needed), fresh.shape[3])
+            room = (*fresh.shape[:2], self._room(needed), fresh.shape[3])
+            grown = fresh.new_empty(room, dtype=_kept_as(fresh))
             if buffer is not None:
                 grown[:, :, :filled] = buffer[:, :, :filled]
             buffer = grown
@@ -179,6 +184,11 @@ class KeyValueCache(DecodingState):
 
     def _cut(self, length: int) -> None:
         """Nothing to do: what lies beyond the length is written over."""
+
+
+def _kept_as(fresh: Tensor) -> torch.dtype:
+    """A CPU copies parts of buffers in half precision before it multiplies them; float32 it reads where it lies."""
+    return fresh.dtype if fresh.is_cuda else torch.promote_types(fresh.dtype, torch.float32)
 
 
 def _take_rows(buffer: Tensor, rows: Tensor, length: int) -> Tensor:

@@ -79,6 +79,10 @@ class GatedUnitAttention(SoftmaxAttention):
         self.activation = activation(config.activation)
         self.normalise = NORMALISERS[options.normaliser]
 
+    def joinable(self) -> tuple[nn.Linear, ...]:
+        """None: queries and keys have one layer together."""
+        return ()
+
     def project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[N, C] to queries and keys [N, 1, s] and values [N, 1, E]."""
         shared = self.activation(self.shared(hidden))[:, None]

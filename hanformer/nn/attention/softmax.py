@@ -38,6 +38,8 @@ class SoftmaxAttention(nn.Module):
         self.key = nn.Linear(size, config.groups * config.key_size, bias=bias)
         self.value = nn.Linear(size, config.groups * config.head_size, bias=bias)
         self.output = nn.Linear(config.attention_heads * config.head_size, size, bias=config.has_biases)
+        #: The three layers as one, where weights are packed (`prepacked`).
+        self.joined: nn.Module | None = None
         self.dropout = config.attention_dropout
         self.rotate = _TURNS.get(config.position)
         if self.rotate is not None and self.key_size % 2:
@@ -52,7 +54,16 @@ class SoftmaxAttention(nn.Module):
 
         Three products: joining the weights first costs more than it saves, above all for few tokens.
         """
-        return (self.project_query(hidden), *self.project_memory(hidden))
+        if self.joined is None:
+            return (self.project_query(hidden), *self.project_memory(hidden))
+        sizes = [layer.out_features for layer in self.joinable()]
+        query, key, value = self.joined(hidden).split(sizes, -1)
+        size = (-1, self.key_size)
+        return query.unflatten(-1, size), key.unflatten(-1, size), value.unflatten(-1, (-1, self.head_size))
+
+    def joinable(self) -> tuple[nn.Linear, ...]:
+        """The layers that may become one `joined`, in its order; none where `project` does more than they do."""
+        return (self.query, self.key, self.value)
 
     def project_query(self, hidden: Tensor) -> Tensor:
         """[N, C] to queries [N, H, D]."""

@@ -234,6 +234,10 @@ class SynthesizerAttention(SoftmaxAttention):
         """What decoding keeps: values, and keys where there are any."""
         return SynthesizerState
 
+    def joinable(self) -> tuple[nn.Linear, ...]:
+        """None: queries carry written logits."""
+        return ()
+
     def project_query(self, hidden: Tensor) -> Tensor:
         """[T, C] to [T, H, D + F]: queries, and behind them the features of the written logits."""
         features = [part.read(hidden) for part in self._parts()]

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hanformer.nn.attention.softmax import SoftmaxAttention
+from hanformer.nn.layers.block import Block
 from hanformer.nn.layers.heads import VocabularyHead
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
@@ -24,13 +26,13 @@ _TRIAL_ROWS = 2
 class PackedLinear(nn.Module):
     """x Wᵀ + b with W in the layout of oneDNN; for inference. 权重按 oneDNN 布局重排的线性层。
 
-    Shapes: [..., in] to [..., out]. The plain weight stays, shared with the layer that it came from: some mechanisms
-    look at it.
+    Shapes: [..., in] to [..., out].
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.weight, self.bias = weight, bias
+        self.weight: Tensor | None = None
+        self.bias = bias
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -66,17 +68,34 @@ def prepacked(model: ModelT) -> ModelT:
     if not torch.backends.mkldnn.is_available():
         return found
     for module in list(found.modules()):
+        if isinstance(module, Block):
+            _join(module.attention)
+        joined = module.joinable() if isinstance(module, SoftmaxAttention) and module.joined else ()
         for name, child in list(module.named_children()):
-            packed = _packed(child)
+            packed = None if child in joined else _packed(child)
             if packed is not None:
                 setattr(module, name, packed)
     return found
 
 
+def _join(attention: SoftmaxAttention) -> None:
+    """Queries, keys and values of one attention by one product, where they have the same kind of weights."""
+    layers = attention.joinable()
+    if not layers or any(type(layer) is not nn.Linear for layer in layers):
+        return
+    biases = [layer.bias for layer in layers if layer.bias is not None]
+    if len(biases) in (0, len(layers)):
+        bias = torch.cat(tuple(biases)) if biases else None
+        attention.joined = _product(torch.cat(tuple(layer.weight for layer in layers)), bias)
+
+
 def _packed(module: nn.Module) -> nn.Module | None:
     """The packed form of a module, where it has one."""
     if type(module) is nn.Linear:
-        return _product(module.weight, module.bias)
+        made = _product(module.weight, module.bias)
+        if made is not None:
+            made.weight = module.weight  # some mechanisms look at it
+        return made
     if isinstance(module, VocabularyHead):
         product = _product(module.table, module.bias)
         return None if product is None else PackedHead(module, product)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from hanformer.decode import Beam, Greedy, generate
+from hanformer.mechanisms import GatedUnit, Linear, Local, Synthesizer
 from hanformer.nn.layers.prepacked import PackedHead, PackedLinear, prepacked
 from tests.harness import random_model, tiny_config
 from tests.similarity.tiny import tiny_t5
@@ -52,7 +53,33 @@ def test_the_given_model_is_left_alone() -> None:
     assert not any(isinstance(module, (PackedLinear, PackedHead)) for module in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert fast.embeddings.token.weight is model.embeddings.token.weight
-    assert not any(type(module) is nn.Linear for module in fast.stack.modules())
+    attentions = [block.attention for block in fast.stack.blocks]
+    assert all(isinstance(attention.joined, PackedLinear) for attention in attentions)
+    joined = {layer for attention in attentions for layer in attention.joinable()}
+    assert {module for module in fast.stack.modules() if type(module) is nn.Linear} == joined
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"key_value_heads": 1, "attention_key_size": 6},
+        {"attention": Synthesizer("dense", "plus")},
+        {"attention": GatedUnit(key_size=6), "attention_heads": 1},
+        {"attention": Linear()},
+        {"attention": Local(radius=2), "position": "rotary"},
+    ],
+    ids=str,
+)
+def test_mechanisms(changes: dict[str, object]) -> None:
+    """Joined or not: the same logits, of prompts and of steps."""
+    model = random_model(tiny_config(application="lm", max_positions=16, **changes), dtype=torch.float32)
+    fast, tokens = prepacked(model), torch.tensor([[4], [5], [6]])
+    (expected, state), (found, other) = model.prompt(PROMPTS), fast.prompt(PROMPTS)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    for _ in range(2):
+        torch.testing.assert_close(fast.step(tokens, other), model.step(tokens, state), rtol=1e-4, atol=1e-4)
+    ids = torch.randint(23, (2, 7))
+    torch.testing.assert_close(fast(ids).sequence, model(ids).sequence, rtol=1e-4, atol=1e-4)
 
 
 def test_half_precision_stays_near() -> None:
