@@ -47,6 +47,11 @@ class Column:
         return replace(self, chosen=chosen) if chosen else self
 
     @property
+    def numbered(self) -> bool:
+        """Whether a user chose it by its number. 是否以列号指定。"""
+        return self.chosen.isdecimal()
+
+    @property
     def wanted(self) -> tuple[str, ...]:
         """The names to look for."""
         return (self.chosen,) if self.chosen else self.names
@@ -156,9 +161,11 @@ def _of_cells(
     first = list(islice(rows, 1))
     header = [cell.strip() for cell in first[0][1]] if first else []
     names = {column.role: _place_in(header, column) for column in columns}
-    required = [column for column in columns if not column.optional]
+    # A cell that reads 1 is no name of the column with that number.
+    required = [column for column in columns if not column.optional and not column.numbered]
     has_header = bool(required) and all(names[column.role] is not None for column in required)
     if has_header:
+        names |= {column.role: _place_without_header(path, column) for column in columns if column.numbered}
         yield from ((number, _picked(path, number, cells, columns, names)) for number, cells in rows)
         return
     places = {column.role: _place_without_header(path, column) for column in columns}

@@ -60,6 +60,7 @@ def write_together(folder: str | Path, contents: Mapping[str, bytes]) -> None:
     Raises UserError where the disk is full or the folder cannot be written; the previous files are then whole.
     """
     target = Path(os.path.realpath(folder))
+    _refuse_folders(target, contents)
     with saving(target):
         target.mkdir(parents=True, exist_ok=True)
         try:
@@ -85,6 +86,7 @@ def writing_together(
     files) disappear in the same exchange. Raises UserError as `write_together` does.
     """
     target = Path(os.path.realpath(folder))
+    _refuse_folders(target, names)
     with saving(target):
         target.mkdir(parents=True, exist_ok=True)
         try:
@@ -97,6 +99,13 @@ def writing_together(
                 with suppress(OSError):
                     _fresh(target / name).unlink(missing_ok=True)
         _sync_folder(target)
+
+
+def _refuse_folders(folder: Path, names: Collection[str]) -> None:
+    """A file never takes the place of a folder, which would have to go."""
+    for path in (folder / name for name in names):
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; expected the name of a file to write")
 
 
 def _exchange(paths: list[Path], obsolete: Collection[Path] = ()) -> None:

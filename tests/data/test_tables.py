@@ -135,3 +135,12 @@ def test_a_zipped_table_is_read_by_the_name_within(tmp_path: Path) -> None:
         pass
     with pytest.raises(UserError, match="empty.zip: holds no rows"):
         read_table(tmp_path / "empty.zip", columns)
+
+
+def test_a_number_is_never_a_name(tmp_path: Path) -> None:
+    """Pairs whose first row ends in the label 1: column 1 is the first text, not the label."""
+    (tmp_path / "pairs.tsv").write_text("甲\t乙\t1\n丙\t丁\t0\n", encoding="utf-8")
+    for number, expected in (("1", ["甲", "丙"]), ("2", ["乙", "丁"]), ("3", ["1", "0"])):
+        assert read_table(tmp_path / "pairs.tsv", [TEXT.named(number)]) == [(value,) for value in expected]
+    (tmp_path / "named.tsv").write_text("id\tlabel\t1\n7\t好\t甲\n", encoding="utf-8")
+    assert read_table(tmp_path / "named.tsv", [TEXT.named("3"), LABEL]) == [("甲", "好")]

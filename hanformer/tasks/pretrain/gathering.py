@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from hanformer.data.dialogues import read_dialogues
 from hanformer.errors import UserError
 from hanformer.records import read_record
-from hanformer.tasks.pretrain.corpus import passages
+from hanformer.tasks.pretrain.corpus import files_of, passages
 from hanformer.tasks.pretrain.recipe import TextOptions
 from hanformer.weights.atomic import writing_together
 
@@ -92,6 +92,9 @@ def gather(sources: Sequence[Source], folder: str | Path, out: str | Path) -> It
     Raises UserError for a pattern that meets no file, and as the readers do.
     """
     found = [_files(source, Path(folder)) for source in sources]
+    target = Path(out).resolve()
+    if any(file.resolve() == target for files in found for file in files):
+        raise UserError(f"{out}: is one of the files to gather; choose another name to write")
     seen: set[bytes] = set()
     with _writing(Path(out)) as file:
         for source, files in zip(sources, found, strict=True):
@@ -109,6 +112,10 @@ def _write(source: Source, files: Sequence[Path], seen: set[bytes], file: TextIO
         told.documents += 1
         told.characters += len(text)
         file.write(f"{text}\n\n")
+    if not told.documents + told.repeated:
+        raise UserError(
+            f"[{source.name}]: {', '.join(map(str, files[:3]))}: no text; check the files and text.columns"
+        )
     return told
 
 
@@ -136,14 +143,18 @@ def _lines(texts: Sequence[str]) -> list[str]:
 def _files(source: Source, folder: Path) -> list[Path]:
     found = []
     for pattern in source.files:
-        if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
-            raise UserError(f"[{source.name}] {pattern}: expected a pattern below the folder of the data")
-        files = sorted(file for file in folder.glob(pattern) if file.is_file())
+        if not pattern or Path(pattern).is_absolute() or ".." in Path(pattern).parts:
+            raise UserError(f"[{source.name}] {pattern!r}: expected a pattern below the folder of the data")
+        try:
+            files = sorted(file for file in folder.glob(pattern) if file.is_file())
+        except ValueError as error:
+            raise UserError(f"[{source.name}] {pattern}: is no pattern ({error})") from None
         if not files:
             raise UserError(
                 f"[{source.name}] {folder / pattern}: no such file; check the pattern and the folder"
             )
-        found += files
+        # Tables of a zip have a header each.
+        found += files if source.dialogues else [member for file in files for member in files_of(file)]
     return found
 
 

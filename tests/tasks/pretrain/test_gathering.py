@@ -118,11 +118,42 @@ def test_lists_that_cannot_be_read(tmp_path: Path, text: str, said: str) -> None
 
 @pytest.mark.parametrize(
     ("pattern", "said"),
-    [("none/*.txt", "no such file"), ("../x", "below the folder"), ("/x", "below the folder")],
+    [
+        ("none/*.txt", "no such file"),
+        ("../x", "below the folder"),
+        ("/x", "below the folder"),
+        ("", "below the folder"),
+        ("**x", "is no pattern|no such file"),
+    ],
 )
 def test_patterns_that_meet_nothing(folder: Path, pattern: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         next(gather([Source("a", (pattern,))], folder, folder / "out.txt"))
+
+
+def test_what_must_not_be_written_over(folder: Path) -> None:
+    source = [Source("a", ("novels/a.txt",))]
+    with pytest.raises(UserError, match="is one of the files to gather"):
+        list(gather(source, folder, folder / "novels" / "a.txt"))
+    with pytest.raises(UserError, match="novels: is a folder; expected the name of a file"):
+        list(gather(source, folder, folder / "novels"))
+    assert sorted(file.name for file in folder.iterdir() if file.name.startswith((".", "n"))) == ["novels"]
+    assert (folder / "novels" / "a.txt").read_text(encoding="utf-8").startswith("第一回")
+
+
+def test_a_source_without_text(folder: Path) -> None:
+    (folder / "blank.txt").write_text("\n \n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"\[a\]: .*blank.txt: no text"):
+        list(gather([Source("a", ("blank.txt",))], folder, folder / "out.txt"))
+    assert not (folder / "out.txt").exists()
+
+
+def test_tables_of_a_zip_have_a_header_each(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("one.csv", "text\n一\n")
+        archive.writestr("two.csv", "label,text\n1,二\n")
+    list(gather([Source("a", ("a.zip",), text=TextOptions(("text",)))], tmp_path, tmp_path / "out.txt"))
+    assert (tmp_path / "out.txt").read_text(encoding="utf-8") == "一\n\n二\n\n"
 
 
 def test_lists_of_texts_in_columns(tmp_path: Path) -> None:
