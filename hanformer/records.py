@@ -16,6 +16,8 @@ from hanformer.errors import UserError
 
 #: How None is written where a format has no word for it, and on the command line.
 NONE = "none"
+#: How the annotation of pairs begins, and what stands between the parts of one on the command line.
+_PAIRS, _BETWEEN = "tuple[tuple[float, float]", ":"
 
 Record = TypeVar("Record")
 Chosen = TypeVar("Chosen", bound="Choice")
@@ -157,12 +159,12 @@ def in_words(kind: str, current: Any) -> str:
         "bool": "true or false",
         "int": "a whole number",
         "float": "a number",
+        _PAIRS: "pairs of numbers with commas between them, such as 0:0,1000:1",
         "tuple": "a list with commas",
     }
     said = next((word for name, word in words.items() if kind.startswith(name)), "a word")
-    example = (
-        "" if current is None or current == () or kind.startswith("bool") else f" such as {_shown(current)}"
-    )
+    unsaid = current is None or current == () or kind.startswith(("bool", _PAIRS))
+    example = "" if unsaid else f" such as {_shown(current)}"
     return f"{said}{example}" + (", or none" if "None" in kind else "")
 
 
@@ -172,12 +174,22 @@ def _shown(value: Any) -> str:
 
 def _read_tuple(parts: list[str], current: tuple[Any, ...], kind: str) -> tuple[Any, ...]:
     """Parts of one type; a tuple of fixed length keeps it."""
+    if kind.startswith(_PAIRS):
+        return tuple(_read_pair(part) for part in parts)
     if "..." not in kind and len(parts) != len(current):
         raise ValueError
     inner = next((read for word, read in _PART_READERS.items() if f"[{word}" in kind), None)
     if inner is None:
         raise ValueError
     return tuple(inner(part.strip()) for part in parts)
+
+
+def _read_pair(text: str) -> tuple[float, float]:
+    """0:0.5 to (0, 0.5)."""
+    first, second = (float(part) for part in text.split(_BETWEEN))
+    if not (math.isfinite(first) and math.isfinite(second)):
+        raise ValueError
+    return first, second
 
 
 _PART_READERS: dict[str, Callable[[str], Any]] = {
@@ -245,7 +257,7 @@ def _value_of_kind(current: Any, value: Any, kind: str, place: str) -> Any:
         if not isinstance(value, (list, tuple)):
             raise wrong
         try:
-            return _read_tuple([str(part) for part in value], current, kind.replace("fractions.", ""))
+            return _read_tuple([_written(part) for part in value], current, kind.replace("fractions.", ""))
         except (ValueError, ZeroDivisionError):
             raise wrong from None
     if "None" in kind and (value is None or value == NONE):
@@ -255,6 +267,11 @@ def _value_of_kind(current: Any, value: Any, kind: str, place: str) -> Any:
     if not right:
         raise wrong
     return float(value) if float in accepted and not isinstance(value, bool) else value
+
+
+def _written(part: Any) -> str:
+    """A part of a list as it stands on the command line."""
+    return _BETWEEN.join(map(str, part)) if isinstance(part, (list, tuple)) else str(part)
 
 
 def _accepted(kind: str) -> tuple[type, ...]:

@@ -146,3 +146,22 @@ def test_broken_tables_are_named(table: dict[str, object], said: str) -> None:
 def test_a_choice_lists_only_its_own_kinds() -> None:
     assert Shape.kinds() == Round.kinds() == {"round": Round, "square": Square}
     assert Round.named("square") == Square()
+
+
+@dataclass(frozen=True)
+class Line:
+    knots: tuple[tuple[float, float], ...] = ()
+
+
+@pytest.mark.parametrize("given", [((0.0, 1.0), (1000.0, 0.1)), ((0, 1), (1e-5, 2.5e10)), ()])
+def test_pairs_of_numbers_come_back(given: tuple[tuple[float, float], ...]) -> None:
+    assert read_record(Line(), plain(Line(given))) == Line(given)
+    assert assign(Line(((3, 4),)), {"knots": ",".join(f"{a}:{b}" for a, b in given)}) == Line(given)
+
+
+@pytest.mark.parametrize("text", ["0,1", "0:1:2", "a:b", "0:nan", "0:1,,2:3"])
+def test_what_is_no_pairs_of_numbers(text: str) -> None:
+    with pytest.raises(UserError, match="pairs of numbers with commas between them, such as 0:0,1000:1"):
+        assign(Line(), {"knots": text})
+    with pytest.raises(UserError, match="knots: expected pairs of numbers"):
+        read_record(Line(), {"knots": [[1, 2, 3]]})

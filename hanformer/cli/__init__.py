@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Annotated, NoReturn, cast
 
 import typer
@@ -90,6 +91,11 @@ def _refuse(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def _warn(message: Warning | str, *place: object) -> None:
+    """A warning as a line, without its place in the code."""
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
 def main() -> None:
     """Runs a command; a user's mistake is one line on standard error and exit code 2.
 
@@ -99,7 +105,9 @@ def main() -> None:
     # the time from the thread that is waited for. Read by OpenMP when torch is imported, which the commands do later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = app(standalone_mode=False, prog_name="hanformer")
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn  # type: ignore[assignment]
+            code = app(standalone_mode=False, prog_name="hanformer")
     except UserError as error:
         _refuse(str(error))
     except _UsageError as error:

@@ -37,7 +37,11 @@ class Chat(TextTraining):
         recipe = self.choose(ChatRecipe())
         device = self.machine()
         dialogues = open_dialogues(
-            self.data, valid=recipe.valid, limit=recipe.limit, seed=recipe.train.seed, valid_file=self.valid
+            self.data,
+            valid=recipe.valid,
+            limit=recipe.limit,
+            seed=recipe.train.seed,
+            valid_file=recipe.valid_file or None,
         )
         typer.echo(f"{len(dialogues.train):,} dialogues to train on, {len(dialogues.valid):,} to choose by")
         history = self.train(train, recipe, dialogues, device)

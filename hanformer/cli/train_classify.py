@@ -43,7 +43,7 @@ class Classify(TextTraining):
 
         recipe = self.choose(ClassifyRecipe(), {"loss": self.loss, "unlabelled": self.unlabelled})
         device = self.machine()
-        texts = open_texts(self.data, recipe, valid_file=self.valid)
+        texts = open_texts(self.data, recipe, valid_file=recipe.valid_file or None)
         typer.echo(
             f"{len(texts.train):,} texts to train on, {len(texts.valid):,} to choose by, {len(texts.names)} classes"
             + (f", {len(texts.unlabelled):,} texts without labels" if texts.unlabelled else "")

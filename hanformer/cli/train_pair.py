@@ -39,7 +39,7 @@ class Pair(TextTraining):
 
         recipe = self.choose(PairRecipe(), {"loss": self.loss})
         device = self.machine()
-        pairs = open_pairs(self.data, recipe, valid_file=self.valid)
+        pairs = open_pairs(self.data, recipe, valid_file=recipe.valid_file or None)
         typer.echo(
             f"{len(pairs.train):,} pairs to train on, {len(pairs.valid):,} to choose by"
             + (f", {pairs.left_out:,} left out without the label they need" if pairs.left_out else "")

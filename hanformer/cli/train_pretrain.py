@@ -32,7 +32,7 @@ class Pretrain(TextTraining):
 
         recipe = self.choose(PretrainRecipe())
         device = self.machine()
-        corpus = open_corpus(self.data, self.valid)
+        corpus = open_corpus(self.data, recipe.valid_file or None)
         typer.echo(f"{len(corpus.train)} files to train on, {len(corpus.valid)} to choose by")
         history = self.train(train, recipe, corpus, device)
         self.ended(f"loss {best(history, 'loss', min):.4f} a token")

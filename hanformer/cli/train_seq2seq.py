@@ -39,7 +39,7 @@ class Seq2Seq(TextTraining):
             valid=recipe.valid,
             limit=recipe.limit,
             seed=recipe.train.seed,
-            valid_file=self.valid,
+            valid_file=recipe.valid_file or None,
         )
         typer.echo(f"{len(pairs.train):,} pairs to train on, {len(pairs.valid):,} to choose by")
         history = self.train(train, recipe, pairs, device)

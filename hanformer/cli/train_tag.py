@@ -51,7 +51,7 @@ class Tag(TextTraining):
             valid=recipe.valid,
             limit=recipe.limit,
             seed=recipe.train.seed,
-            valid_file=self.valid,
+            valid_file=recipe.valid_file or None,
         )
         typer.echo(f"{len(texts.train):,} texts to train on, {len(texts.valid):,} to choose by")
         history = self.train(train, recipe, texts, device)

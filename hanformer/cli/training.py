@@ -136,6 +136,7 @@ class TextTraining(Training):
             "train.tensorboard": self.tensorboard,
             "optimizer": self.optimizer,
             "start_from": self.start_from,
+            "valid_file": self.valid,
             **(own or {}),
         }
         given = {name: str(value) for name, value in named.items() if value}

@@ -13,9 +13,10 @@ from random import Random
 from typing import Any, Final
 
 from hanformer.data.egret import egret_dialogues, is_egret
-from hanformer.data.files import iterate_members, lines
+from hanformer.data.files import iterate_members, lines, members_within
 from hanformer.data.held_out import draw, hold_out
-from hanformer.data.tables import SPLITS, find_splits
+from hanformer.data.published import open_splits
+from hanformer.data.tables import SPLITS
 from hanformer.errors import UserError
 
 Dialogue = tuple[str, ...]
@@ -63,8 +64,8 @@ def open_dialogues(
     seed: int = 0,
     valid_file: str | Path | None = None,
 ) -> DialogueData:
-    """Training dialogues and those to choose by: the files of a folder, or one file; `valid` dialogues are held out
-    where neither names some.
+    """Training dialogues and those to choose by: the files of a folder or a zip, or one file; `valid` dialogues are
+    held out where neither names some.
 
     打开训练与验证对话。
 
@@ -94,15 +95,14 @@ def open_test(path: str | Path) -> list[Dialogue]:
 
 
 def _splits(path: str | Path, wanted: Sequence[str] = ("train", "valid")) -> dict[str, list[Dialogue]]:
-    """The wanted splits of a file, or those of the files of a folder."""
-    if is_egret(path):
+    """The wanted splits of a file, or those of the files of a folder or a zip."""
+    if is_egret(path) or (Path(path).is_file() and len(members_within(path)) <= 1):
         return read_dialogues(path)
-    files = find_splits(path)
-    if Path(path).is_file():
-        return read_dialogues(path)
-    return {
-        split: _only(read_dialogues(file), split) if split in wanted else [] for split, file in files.items()
-    }
+    with open_splits(path) as files:
+        return {
+            split: _only(read_dialogues(file), split) if split in wanted else []
+            for split, file in files.items()
+        }
 
 
 def _only(found: Mapping[str, list[Dialogue]], split: str) -> list[Dialogue]:

@@ -24,6 +24,9 @@ SPLITS: Final[dict[str, tuple[str, ...]]] = {
 _JSON: Final = (".json", ".jsonl", ".ndjson")
 _SUFFIXES: Final = (".tsv", ".csv", ".txt", ".data", *_JSON)
 _PACKED: Final = (".gz", ".xz", ".zip")
+#: Characters of a cell: quotes that never close should not read a whole file into memory.
+_LONGEST_CELL: Final = 1 << 26
+_SHOWN: Final = 80
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ def iterate_table(path: str | Path, columns: Sequence[Column]) -> Iterator[tuple
     逐行读出所需各列。
 
     JSON values come as they are, all others as text. A first row that holds a name of every column that is not
-    optional is a header. Raises: UserError naming the file and the row: a missing column, quotes that do not close,
-    text that is not UTF-8.
+    optional is a header, in capitals or not. Raises: UserError naming the file and the row: a missing column, also in
+    a first row that names some of the others, quotes that do not close, text that is not UTF-8.
     """
     kind = _kind(Path(path))
     if kind == "json":
@@ -146,6 +149,7 @@ def _cells(path: str | Path, kind: str) -> Iterator[tuple[int, list[str]]]:
             if line.strip():
                 yield number, line.split("\t")
         return
+    csv.field_size_limit(_LONGEST_CELL)
     reader = csv.reader((f"{line}\n" for line in lines(path)), strict=True)
     try:
         for row in reader:
@@ -160,22 +164,39 @@ def _of_cells(
 ) -> Iterator[tuple[int, tuple[Any, ...]]]:
     first = list(islice(rows, 1))
     header = [cell.strip() for cell in first[0][1]] if first else []
-    names = {column.role: _place_in(header, column) for column in columns}
-    # A cell that reads 1 is no name of the column with that number.
-    required = [column for column in columns if not column.optional and not column.numbered]
-    has_header = bool(required) and all(names[column.role] is not None for column in required)
-    if has_header:
-        names |= {column.role: _place_without_header(path, column) for column in columns if column.numbered}
-        yield from ((number, _picked(path, number, cells, columns, names)) for number, cells in rows)
-        return
-    places = {column.role: _place_without_header(path, column) for column in columns}
-    yield from (
-        (number, _picked(path, number, cells, columns, places)) for number, cells in chain(first, rows)
-    )
+    places = _places_by_name(path, header, columns)
+    if places is None:
+        places = {column.role: _place_without_header(path, column) for column in columns}
+        rows = chain(first, rows)
+    yield from ((number, _picked(path, number, cells, columns, places)) for number, cells in rows)
+
+
+def _places_by_name(
+    path: str | Path, header: Sequence[str], columns: Sequence[Column]
+) -> dict[str, int | None] | None:
+    """The places that a first row gives, or None where it names no column: it is data then.
+
+    A cell that reads 1 is no name of the column with that number.
+    """
+    places = {column.role: _place_in(header, column) for column in columns if not column.numbered}
+    if all(place is None for place in places.values()):
+        return None
+    for column in columns:
+        if not column.optional and places.get(column.role, 0) is None:
+            raise UserError(
+                f"{path}: the first row names other columns and no {column.role} ({', '.join(column.wanted)}); it has "
+                f"{', '.join(header)[:_SHOWN]}. Name the column, or number all of them from 1 where this is no header"
+            )
+    numbered = {column.role: _place_without_header(path, column) for column in columns if column.numbered}
+    return {**places, **numbered}
 
 
 def _place_in(header: Sequence[str], column: Column) -> int | None:
-    return next((header.index(name) for name in column.wanted if name in header), None)
+    """Where one of its names stands; capitals count only where they tell two columns apart."""
+    folded = [cell.casefold() for cell in header]
+    exact = (header.index(name) for name in column.wanted if name in header)
+    alike = (folded.index(name.casefold()) for name in column.wanted if name.casefold() in folded)
+    return next(chain(exact, alike), None)
 
 
 def _place_without_header(path: str | Path, column: Column) -> int | None:

@@ -68,7 +68,7 @@ class TextRecipe:
     and `vocabulary`); `attention` replaces the mechanism of either. `maximum_length` counts tokens, special ones
     included; `token_budget` is the most tokens of a batch; `optimizer` a rule of `train.optimizer`; `tricks` wrap the
     objective, the first word outermost (`train.tricks`); `valid` is how many rows are held out to choose by where the
-    data has no validation set.
+    data has no validation set and `valid_file`, which takes its place, names none.
     """
 
     start_from: str = ""
@@ -80,12 +80,18 @@ class TextRecipe:
     token_budget: int = 4096
     maximum_length: int = 256
     valid: int = 1000
+    valid_file: str = ""
 
     def __post_init__(self) -> None:
         for name in ("token_budget", "maximum_length", "valid"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}: expected at least 1, got {getattr(self, name)}")
         rule_named(self.optimizer)
+
+    @property
+    def named_files(self) -> tuple[str, ...]:
+        """Files beside the data that a run depends on; empty names are none. 配方中提到的其他文件。"""
+        return (self.valid_file,)
 
     def changed(self: RecipeT, assignments: Mapping[str, str]) -> RecipeT:
         """A copy with fields set by dotted name; `attention` and what only `sizes`, `train` or `vocabulary` have may

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hanformer.errors import UserError
@@ -15,10 +15,12 @@ _PIECES = 64
 MOST_FILES = 1000
 
 
-def fingerprints(data: str) -> dict[str, str]:
+def fingerprints(data: str, beside: Iterable[str] = ()) -> dict[str, str]:
     """Size and a hash of samples, by name, of the file at a path or the files right in a folder; else nothing.
 
     数据文件的指纹（大小与抽样哈希）。
+
+    `beside` are files that the choices of a run name, told by their paths; what is no file among them is left out.
 
     Raises UserError for a file that cannot be read.
     """
@@ -26,7 +28,8 @@ def fingerprints(data: str) -> dict[str, str]:
     try:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         files = [file for file in files if file.is_file()]
-        return {file.name: _fingerprint(file) for file in files} if len(files) <= MOST_FILES else {}
+        named = {name: _fingerprint(Path(name)) for name in beside if name and Path(name).is_file()}
+        return named | ({file.name: _fingerprint(file) for file in files} if len(files) <= MOST_FILES else {})
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -36,7 +39,7 @@ def changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> list[str
     return sorted(name for name in before if before[name] != now.get(name))
 
 
-def check_unchanged(folder: Path, saved: object, data: str) -> None:
+def check_unchanged(folder: Path, saved: object, data: str, beside: Iterable[str] = ()) -> None:
     """Refuses to go on with a run whose data is not what it began with; `saved` are its fingerprints.
 
     数据文件改变后拒绝续训。
@@ -45,7 +48,7 @@ def check_unchanged(folder: Path, saved: object, data: str) -> None:
     """
     if not isinstance(saved, Mapping):
         return
-    changed = changed_files(saved, fingerprints(data))
+    changed = changed_files(saved, fingerprints(data, beside))
     if changed:
         raise UserError(
             f"{folder}: these files of {data} are not what the run began with: {', '.join(changed[:3])}; "

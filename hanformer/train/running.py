@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -20,7 +20,7 @@ from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions
 from hanformer.train.parts import STACK, PartsRun
 from hanformer.train.progress import Reporter
-from hanformer.train.runs import RunDescription, check_folder, read_description, write_description
+from hanformer.train.runs import RUN_FILE, RunDescription, check_folder, read_description, write_description
 from hanformer.train.trainer import Trainer
 from hanformer.train.validation import Validation
 from hanformer.train.workers import Workers, device_of_worker, working_together
@@ -72,12 +72,14 @@ def train_run(
     reporter: Reporter | None = None,
     resume: bool = False,
     saved: Callable[[Path], Mapping[str, Any]] = read_description,
+    beside: Sequence[str] = (),
 ) -> History:
     """Trains a task by a recipe into a run folder; `resume` goes on with a run that was cut.
 
     按配方训练某一任务并写入运行目录；resume 可继续被中断的训练。
 
     `prepare` is given the run folder where a run goes on (its companions lie there), else None. `saved` reads run.toml.
+    `beside` the data, these files are watched too.
     Under a launcher (`torchrun`, `accelerate launch`) all its processes share the run, and the first one writes.
     The folder then holds run.toml, history.jsonl, best/ (a model folder) and last/ (the state to resume from).
     Raises UserError for a folder that already holds a run, unusable data, and whatever cannot be written.
@@ -87,10 +89,14 @@ def train_run(
     device = device_of_worker(device or torch.device("cpu"))
     with working_together(device, recipe.train.shard) as workers:
         folder, description = Path(folder), RunDescription(task, data, recipe)
+        if resume and not (folder / RUN_FILE).exists():
+            raise UserError(
+                f"{folder}: not a run folder, there is nothing to go on with; leave out --resume to begin"
+            )
         known = saved(folder) if resume else None
         check_folder(folder, known, description, resume)
-        check_unchanged(folder, (known or {}).get("files"), data)
-        files = fingerprints(data)
+        check_unchanged(folder, (known or {}).get("files"), data, beside)
+        files = fingerprints(data, beside)
         seed_everything(recipe.train.seed)
         prepared = prepare(folder if resume else None)
         prepared.model.to(device)
@@ -104,7 +110,7 @@ def train_run(
             kept = {name: known.get(name, {}) for name in ("machine", "counts", "files")}
             write_description(folder, replace(description, **kept))
         history = trainer.fit(resume=resume)
-        if workers.leads and (changed := changed_files(files, fingerprints(data))):
+        if workers.leads and (changed := changed_files(files, fingerprints(data, beside))):
             trainer.reporter.note(
                 f"{data}: changed during the training ({', '.join(changed[:3])}); what was learned is of the files as "
                 "they were read"

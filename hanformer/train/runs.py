@@ -121,7 +121,7 @@ def _differences(name: str, saved: object, wanted: object) -> list[str]:
         ]
     # Older versions had no such choice: it was off.
     off = isinstance(wanted, Mapping) and wanted.get("kind") == NONE
-    unsaid = saved is None and (off or wanted in (NONE, False, 0))
+    unsaid = saved is None and (off or wanted in (NONE, False, 0, ""))
     return [] if saved == wanted or unsaid else [f"{name.rstrip('.')} {saved} there, {wanted} now"]
 
 

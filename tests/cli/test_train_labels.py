@@ -35,12 +35,39 @@ def test_classify_from_file_to_answer(tmp_path: Path, run: Run) -> None:
 def test_pair_from_file_to_answer(tmp_path: Path, run: Run) -> None:
     data, out = tmp_path / "all.tsv", tmp_path / "run"
     data.write_text("".join(f"甲{n}\t乙{n}\t{n % 2}\n" for n in range(40)), encoding="utf-8")
-    code, said, _ = run("train", "pair", "--data", data, "--out", out, "--loss", "cosent", *SMALL, *MACHINE)
+    falling = ("--set", "schedule=piecewise", "--set", "knots=0:1,3:0.5")
+    code, said, _ = run(
+        "train", "pair", "--data", data, "--out", out, "--loss", "cosent", *falling, *SMALL, *MACHINE
+    )
     assert code == 0 and "30 pairs to train on, 10 to choose by" in said
     code, said, _ = run("evaluate", out, "--data", data, *MACHINE)
     assert code == 0 and "spearman" in said
     code, said, error = run("predict", out, "甲\t乙", "甲", *MACHINE)
     assert code == 2 and -1 <= float(said) <= 1 and "two texts with a tab" in error
+
+
+def test_a_validation_file_is_a_choice_of_the_run(tmp_path: Path, run: Run) -> None:
+    data, valid = (write_rows(tmp_path / f"{name}.tsv", one_label(40, 0)) for name in ("all", "held"))
+    first, again = (
+        ("train", "classify", "--data", data, "--out", tmp_path / out, *MACHINE) for out in ("first", "again")
+    )
+    code, said, _ = run(*first, "--valid", valid, *SMALL)
+    assert code == 0 and "40 texts to train on, 10 to choose by" in said
+    code, said, _ = run(*again, "--recipe", tmp_path / "first" / "run.toml")
+    assert code == 0 and "40 texts to train on, 10 to choose by" in said
+    code, _, said = run(*first, *SMALL, "--resume")
+    assert code == 2 and "recipe.valid_file" in said
+    write_rows(valid, one_label(40, 1))
+    code, _, said = run(*first, "--valid", valid, *SMALL, "--resume")
+    assert code == 2 and f"not what the run began with: {valid}" in said
+
+
+def test_warnings_are_lines(tmp_path: Path, run: Run) -> None:
+    data = write_rows(tmp_path / "all.tsv", one_label(40, 0))
+    made = ("train", "classify", "--data", data, "--out", tmp_path / "run", "--set", "limit=1")
+    code, _, said = run(*made, *SMALL, *MACHINE)
+    line = next(line for line in said.splitlines() if "with limit=1 2 classes have no training row" in line)
+    assert code == 0 and line.startswith(f"warning: {data}: ") and ".py" not in said
 
 
 @pytest.mark.parametrize(

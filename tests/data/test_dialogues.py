@@ -77,6 +77,20 @@ def test_splits_of_a_folder_and_of_a_file(tmp_path: Path) -> None:
     assert open_test(whole) == list(TALKS[1:])
 
 
+@pytest.mark.parametrize(("suffix", "kind"), [("jsonl", "json"), ("tsv", "tsv"), ("json", "list")])
+def test_a_zip_keeps_its_parts_apart(tmp_path: Path, suffix: str, kind: str) -> None:
+    def said(turns: list[str]) -> str:
+        return {"json": json.dumps(turns), "tsv": "\t".join(turns), "list": json.dumps([turns])}[kind]
+
+    path = tmp_path / f"talks.{suffix}.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for split in ("train", "dev", "test"):
+            archive.writestr(f"{split}.{suffix}", said([split, "好"]) + "\n")
+    data = open_dialogues(path, valid=10)
+    assert (list(data.train), list(data.valid)) == ([("train", "好")], [("dev", "好")])
+    assert open_test(path) == [("test", "好")]
+
+
 def test_held_out_by_the_seed(tmp_path: Path) -> None:
     rows = [[f"问{number}", f"答{number}"] for number in range(50)]
     path = written(tmp_path / "a.json", json.dumps(rows))

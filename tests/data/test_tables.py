@@ -144,3 +144,29 @@ def test_a_number_is_never_a_name(tmp_path: Path) -> None:
         assert read_table(tmp_path / "pairs.tsv", [TEXT.named(number)]) == [(value,) for value in expected]
     (tmp_path / "named.tsv").write_text("id\tlabel\t1\n7\t好\t甲\n", encoding="utf-8")
     assert read_table(tmp_path / "named.tsv", [TEXT.named("3"), LABEL]) == [("甲", "好")]
+
+
+def test_a_header_without_one_of_the_columns_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("text\tclass of it\n好\tx\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"no label \(label\); it has text, class of it"):
+        read_table(path, (TEXT, LABEL))
+    assert read_table(path, (TEXT, LABEL.named("class of it"))) == [("好", "x")]
+    assert read_table(path, (TEXT, LABEL.named("2"))) == [("好", "x")]
+    assert read_table(path, (TEXT.named("1"), LABEL.named("2")))[0] == ("text", "class of it")
+    path.write_text("note\tgood\n好\tx\n", encoding="utf-8")
+    with pytest.raises(UserError, match="names other columns and no text"):
+        read_table(path, (TEXT, LABEL, NOTE))
+
+
+def test_capitals_count_where_they_tell_columns_apart(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("Label,TEXT\n1,好\n", encoding="utf-8")
+    assert read_table(path, (TEXT, LABEL)) == [("好", "1")]
+    path.write_text("Label,label,text\n1,2,好\n", encoding="utf-8")
+    assert read_table(path, (TEXT, LABEL)) == [("好", "2")]
+
+
+def test_a_long_cell(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n" + "长" * 200_000 + ",1\n", encoding="utf-8")
+    assert len(read_table(tmp_path / "a.csv", (TEXT, LABEL))[0][0]) == 200_000

@@ -41,6 +41,16 @@ def test_a_changed_or_missing_file_is_named(data: Path) -> None:
     check_unchanged(data, None, str(data))
 
 
+def test_files_beside_the_data_are_watched(data: Path, tmp_path: Path) -> None:
+    classes = tmp_path / "class.txt"
+    classes.write_text("好\n差\n", encoding="utf-8")
+    saved = fingerprints(str(data), ("", str(classes), str(data), str(tmp_path / "none")))
+    assert set(saved) == {"train.tsv", "valid.tsv", str(classes)}
+    classes.write_text("差\n好\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"not what the run began with: .*class\.txt; put them back"):
+        check_unchanged(data, saved, str(data), (str(classes),))
+
+
 @given(st.integers(1, 300_000), st.data())
 @settings(deadline=None, derandomize=True, max_examples=20)
 def test_small_files_are_read_from_end_to_end(

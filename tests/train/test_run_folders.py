@@ -22,6 +22,7 @@ class Recipe:
     width: int = 8
     limit: int = 0
     shared: bool = False
+    file: str = ""
     stop: Stop = field(default_factory=Stop)
 
 

@@ -55,6 +55,12 @@ def test_changed_data_is_told_and_not_resumed(tmp_path: Path) -> None:
     train_run(run, "tiny", str(data), RECIPE, prepared, resume=True)
 
 
+def test_nothing_to_go_on_with(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="leave out --resume"):
+        train_run(tmp_path / "run", "tiny", "generated", RECIPE, prepared, resume=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_trainer_judges_micro_batches_when_a_run_goes_on(tmp_path: Path) -> None:
     train_run(tmp_path, "tiny", "generated", RECIPE, prepared)
     with pytest.raises(UserError, match=r"accumulate 2 there, 3 now"):

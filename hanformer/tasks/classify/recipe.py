@@ -120,6 +120,11 @@ class ClassifyRecipe(ClassifierRecipe):
     penalty: str = "vat"
     train: TrainOptions = field(default_factory=_options)
 
+    @property
+    def named_files(self) -> tuple[str, ...]:
+        """Those of classes and of texts without labels too. 另含类别文件与无标签文本。"""
+        return (*super().named_files, self.classes, self.unlabelled)
+
     def _words(self) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
         own = (("thresholds", self.thresholds, THRESHOLDS), ("penalty", self.penalty, PENALTIES))
         return (*super()._words(), *own)

@@ -19,8 +19,15 @@ from hanformer.errors import UserError
 from hanformer.tasks.classify.labels import ClassNames
 from hanformer.tasks.classify.recipe import ALL_OTHERS, ClassifierRecipe, ClassifyRecipe
 
-TEXT = Column("text", ("text", "text_a", "content", "review", "sentence", "title", "question"), 0)
-LABEL = Column("label", ("label", "labels", "class", "category", "polarity"), -1)
+TEXT = Column(
+    "text",
+    (
+        *("text", "text_a", "content", "review", "sentence", "title", "question"),
+        *("文本", "内容", "评论", "句子", "标题", "问题"),
+    ),
+    0,
+)
+LABEL = Column("label", ("label", "labels", "class", "category", "polarity", "标签", "类别", "分类"), -1)
 #: No file without a header has a column of splits.
 SPLIT = Column("split", ("split",), 1 << 20, optional=True)
 _EMPTY_SHARE = 0.01
@@ -179,7 +186,13 @@ def open_texts(
     train, valid = divide(path, recipe, lambda file: read_texts(file, recipe), valid_file)
     unlabelled = read_unlabelled(recipe.unlabelled, recipe.text) if recipe.unlabelled else ()
     names = names_of(path, train, valid, recipe.classes)
-    return ClassifyData(str(path), limited(train, recipe), valid, names, unlabelled)
+    drawn = limited(train, recipe)
+    complaint = names.complaint_of_empty(names.targets([row.labels for row in drawn]))
+    if complaint and len(drawn) < len(train):
+        warnings.warn(
+            f"{path}: with limit={recipe.limit} {complaint}; they are never predicted", stacklevel=2
+        )
+    return ClassifyData(str(path), drawn, valid, names, unlabelled)
 
 
 def divide(

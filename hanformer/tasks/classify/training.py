@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,22 @@ def train(
 
     def prepare(run: Path | None) -> Prepared[Any]:
         texts = chain((row.text for row in data.train), data.unlabelled)
-        tokenizer = make_tokenizer(recipe, texts) if run is None else load_tokenizer(run)
-        return _prepared(recipe, data, tokenizer)
+        if run is None:
+            return _prepared(recipe, data, make_tokenizer(recipe, texts))
+        # The order of the classes is that of the weights, whatever the class file says by now.
+        kept = replace(data, names=ClassNames.load(run))
+        return _prepared(recipe, kept, load_tokenizer(run))
 
     return train_run(
-        run_folder, TASK, data.source, recipe, prepare, device=device, reporter=reporter, resume=resume
+        run_folder,
+        TASK,
+        data.source,
+        recipe,
+        prepare,
+        device=device,
+        reporter=reporter,
+        resume=resume,
+        beside=recipe.named_files,
     )
 
 

@@ -23,14 +23,24 @@ from hanformer.tasks.pair.losses import VECTOR_LOSSES
 from hanformer.tasks.pair.recipe import PairRecipe
 
 FIRST = Column(
-    "first", ("first", "sentence1", "text1", "text_a", "sentence_A", "sentence_a", "premise", "query"), 0
+    "first",
+    (
+        *("first", "sentence1", "text1", "text_a", "sentence_A", "sentence_a", "premise", "query"),
+        *("文本1", "句子1"),
+    ),
+    0,
 )
 SECOND = Column(
     "second",
-    ("second", "sentence2", "text2", "text_b", "sentence_B", "sentence_b", "hypothesis", "title"),
+    (
+        *("second", "sentence2", "text2", "text_b", "sentence_B", "sentence_b", "hypothesis", "title"),
+        *("文本2", "句子2"),
+    ),
     1,
 )
-LABEL = Column("label", ("label", "score", "relatedness_score", "similarity"), 2, optional=True)
+LABEL = Column(
+    "label", ("label", "score", "relatedness_score", "similarity", "标签", "相似度"), 2, optional=True
+)
 #: How data sets say that nobody agreed on a label.
 _NO_LABEL = ("", "-")
 

@@ -61,16 +61,24 @@ def train(
     def prepare(run: Path | None) -> Prepared[Any]:
         texts = chain.from_iterable((row.first, row.second) for row in data.train)
         tokenizer = make_tokenizer(recipe, texts) if run is None else load_tokenizer(run)
-        made = _vectors if recipe.compares else _classes
-        return made(recipe, data, tokenizer)
+        if recipe.compares:
+            return _vectors(recipe, data, tokenizer)
+        return _classes(recipe, data, tokenizer, pair_names(data) if run is None else ClassNames.load(run))
 
     return train_run(
-        run_folder, TASK, data.source, recipe, prepare, device=device, reporter=reporter, resume=resume
+        run_folder,
+        TASK,
+        data.source,
+        recipe,
+        prepare,
+        device=device,
+        reporter=reporter,
+        resume=resume,
+        beside=recipe.named_files,
     )
 
 
-def _classes(recipe: PairRecipe, data: PairRows, tokenizer: Tokenizer) -> Prepared[Any]:
-    names = pair_names(data)
+def _classes(recipe: PairRecipe, data: PairRows, tokenizer: Tokenizer, names: ClassNames) -> Prepared[Any]:
     fit = ClassifierFit(
         recipe,
         tokenizer,

@@ -127,14 +127,20 @@ class PretrainRecipe(TextRecipe):
             raise UserError("new_words and freeze are for a pretrained model; name one (--start-from)")
 
     def check_together(self) -> None:
-        """Raises UserError for a head that must stop where nothing is written from left to right.
+        """Raises UserError for a head that must stop, and for tea_forn, where not all is written from left to right.
 
-        检查终止层与训练目标是否相容。
+        检查终止层与 TeaForN 是否与训练目标相容。
 
         Asked when training begins, for choices are set one after the other.
         """
         if self.stop.chosen and self.objective != "lm":
             raise UserError(f"stop.kind: a head that must stop needs objective=lm, got {self.objective}")
+        masks = self.objective == "mlm" or (self.objective == "unilm" and self.mixture[0] > 0)
+        if masks and any(word.partition(":")[0] == "tea_forn" for word in self.tricks):
+            raise UserError(
+                "trick tea_forn: hidden tokens have no place before them that predicts them; use it with objective=lm, "
+                "or with objective=unilm and no masked rows (--set mixture=0,1,1)"
+            )
 
     @property
     def application(self) -> str:

@@ -9,13 +9,14 @@ from pathlib import Path
 from random import Random
 
 from hanformer.data.held_out import draw, hold_out
+from hanformer.data.published import open_splits
 from hanformer.data.sequences import Pair
-from hanformer.data.tables import Column, find_splits, iterate_table
+from hanformer.data.tables import Column, iterate_table
 from hanformer.errors import UserError
 from hanformer.text.protocols import Tokenizer
 
-SOURCE = Column("source", ("source", "src", "input", "text", "title", "question"), -2)
-TARGET = Column("target", ("target", "tgt", "output", "summary", "label", "answer"), -1)
+SOURCE = Column("source", ("source", "src", "input", "text", "title", "question", "原文", "输入"), -2)
+TARGET = Column("target", ("target", "tgt", "output", "summary", "label", "answer", "译文", "输出"), -1)
 
 TextPair = tuple[str, str]
 
@@ -57,21 +58,21 @@ def open_pairs(
     seed: int = 0,
     valid_file: str | Path | None = None,
 ) -> PairData:
-    """Training pairs and those to choose by: the files of a folder, or one file of which `valid` rows are held out.
+    """Training pairs and those to choose by: the files of a folder or a zip, or one file of which `valid` rows are held
+    out.
 
     打开训练与验证数据。
 
     `limit` pairs are drawn from the training set by the seed (0: all), `valid` at most from the validation set.
     Raises UserError as `read_pairs` does, and where too few rows are left to train on.
     """
-    splits = find_splits(path)
-    if valid_file is not None:
-        splits["valid"] = Path(valid_file)
-    if "train" not in splits:
-        raise UserError(f"{path}: there is no training file (train.*) among {', '.join(sorted(splits))}")
-    train = read_pairs(splits["train"], source, target)
+    with open_splits(path) as splits:
+        if "train" not in splits:
+            raise UserError(f"{path}: there is no training file (train.*) among {', '.join(sorted(splits))}")
+        train = read_pairs(splits["train"], source, target)
+        own = splits.get("valid") if valid_file is None else Path(valid_file)
+        given = read_pairs(own, source, target) if own is not None else []
     random = Random(f"pairs/{seed}")
-    given = read_pairs(splits["valid"], source, target) if "valid" in splits else []
     train, held = hold_out(path, "rows", train, given, valid, random)
     return PairData(str(path), draw(train, limit, random), held)
 

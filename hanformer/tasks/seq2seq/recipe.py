@@ -44,8 +44,9 @@ class Seq2SeqRecipe(TextRecipe):
     `architecture`: unilm (one stack reads source and target) or encoder_decoder (two; `decoder_layers` of the second);
     `maximum_length` bounds the source in tokens and `target_length` the target, borders included: longer pairs are left
     out of training. `source` and `target` name the columns (names, or numbers from 1); `limit` takes that many pairs of
-    the training set, drawn by the seed (0: all). `label_smoothing` is a share of probability. `stop` is a head that
-    must stop, which takes no smoothing.
+    the training set, drawn by the seed (0: all). `freeze` keeps the embeddings and so many lowest layers of a
+    pretrained model as they are. `label_smoothing` is a share of probability. `stop` is a head that must stop, which
+    takes no smoothing.
     """
 
     architecture: str = "unilm"
@@ -54,6 +55,7 @@ class Seq2SeqRecipe(TextRecipe):
     source: str = ""
     target: str = ""
     limit: int = 0
+    freeze: int = 0
     label_smoothing: float = 0.1
     replacement: ReplacementOptions = field(default_factory=ReplacementOptions)
     stop: StopOptions = field(default_factory=StopOptions)
@@ -73,6 +75,10 @@ class Seq2SeqRecipe(TextRecipe):
             )
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing: expected a share from 0 up to 1, got {self.label_smoothing}")
+        if self.freeze < 0 or (self.freeze and not self.start_from):
+            raise UserError(
+                f"freeze: expected so many layers of a pretrained model (--start-from), got {self.freeze}"
+            )
         if self.limit < 0 or self.target_length < 2 or self.decoder_layers < 1:
             raise UserError(
                 "expected limit of at least 0, target_length of at least 2 and decoder_layers of at least 1, "

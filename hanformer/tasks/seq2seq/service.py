@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from hanformer.data.tables import find_splits
+from hanformer.data.published import open_splits
 from hanformer.errors import UserError
 from hanformer.records import read_record
 from hanformer.runtime import inference_dtype
@@ -29,7 +29,7 @@ class Seq2SeqService:
         self.writer, self.recipe, self.rows = writer, recipe, rows
 
     def evaluate(self, data: str, without: Path | None = None) -> Evaluated:
-        """Character BLEU, chrF, ROUGE and repetition on the test file of a folder, or on a file.
+        """Character BLEU, chrF, ROUGE and repetition on the test file of a folder or a zip, or on a file.
 
         在测试集上按字计算 BLEU、chrF、ROUGE 与重复率。
 
@@ -37,9 +37,9 @@ class Seq2SeqService:
         """
         if without is not None:
             raise UserError("--without is for word problems; leave it out")
-        splits = find_splits(data)
-        file = splits.get("test") or splits.get("valid") or splits["train"]
-        pairs = spread(read_pairs(file, self.recipe.source, self.recipe.target), self.rows)
+        with open_splits(data) as splits:
+            file = splits.get("test") or splits.get("valid") or splits["train"]
+            pairs = spread(read_pairs(file, self.recipe.source, self.recipe.target), self.rows)
         written = self._write([source for source, _ in pairs])
         texts = ["" if isinstance(text, UserError) else text for text in written]
         scores = score_texts(texts, [target for _, target in pairs])
@@ -50,7 +50,7 @@ class Seq2SeqService:
             for (source, target), text in zip(pairs, texts, strict=True)
         ]
         figures = {"bleu": scores.corpus.bleu, "chrf": scores.corpus.chrf, "rouge_l": scores.rouge_l}
-        return Evaluated(f"{file}: {len(pairs)} texts\n{scores.table()}{note}", figures, rows)
+        return Evaluated(f"{data}: {len(pairs)} texts\n{scores.table()}{note}", figures, rows)
 
     def predict(self, texts: Sequence[str]) -> Sequence[str | UserError]:
         """The target of each text, or why it cannot be read. 逐条生成。"""

@@ -16,6 +16,7 @@ from hanformer.data.sequences import Pair, join_pairs
 from hanformer.errors import UserError
 from hanformer.models import EncoderDecoder
 from hanformer.models.terminating_files import WritingModel
+from hanformer.tasks.freezing import freeze_lowest
 from hanformer.tasks.seq2seq.objectives import objective_of
 from hanformer.tasks.seq2seq.pairs import EncodedPairs, PairData
 from hanformer.tasks.seq2seq.recipe import Seq2SeqRecipe
@@ -58,7 +59,15 @@ def train(
         return _prepared(recipe, data, tokenizer)
 
     return train_run(
-        run_folder, TASK, data.source, recipe, prepare, device=device, reporter=reporter, resume=resume
+        run_folder,
+        TASK,
+        data.source,
+        recipe,
+        prepare,
+        device=device,
+        reporter=reporter,
+        resume=resume,
+        beside=recipe.named_files,
     )
 
 
@@ -66,7 +75,9 @@ def make_model(recipe: Seq2SeqRecipe, tokenizer: Tokenizer) -> WritingModel:
     """A new model of the recipe's architecture, or the pretrained one that it names, with its head. 新建或打开模型。"""
     vocabulary = tokenizer.vocabulary
     if recipe.architecture == "unilm":
-        return recipe.stop.put_on(make_transformer(recipe, tokenizer, "unilm", ("lm",)), vocabulary.sep_id)
+        model = make_transformer(recipe, tokenizer, "unilm", ("lm",))
+        freeze_lowest(model, recipe.freeze)
+        return recipe.stop.put_on(model, vocabulary.sep_id)
     config = recipe.sizes.config(
         len(vocabulary),
         "encoder",

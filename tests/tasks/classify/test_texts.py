@@ -33,6 +33,7 @@ def test_forms_of_one_label(tmp_path: Path) -> None:
         "c.csv": 'cat,label,review\n书,1,"好书"\n书,0,差\n',
         "d.json": '{"sentence": "好书", "label": 1}\n{"sentence": "差", "label": "0"}\n',
         "e.tsv": "\ufeff好书\t1\n差\t0\n",
+        "g.csv": "类别,评论\n1,好书\n0,差\n",
     }.items():
         assert pairs(written(tmp_path, name, text), ONE) == expected
     turned = written(tmp_path, "f.tsv", "1\t好书\n0\t差\n")
@@ -149,6 +150,13 @@ def test_classes_are_checked(tmp_path: Path) -> None:
         assert open_texts(path, ONE, valid_file=valid).names.names == ("0", "1", "7")
     with pytest.raises(UserError, match="a label of its own"):
         open_texts(path, replace(ONE, label="1", text="2"))
+
+
+def test_classes_that_the_limit_leaves_out_are_told(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.tsv", "".join(f"文{n}\t{n % 3}\n" for n in range(30)))
+    with pytest.warns(UserWarning, match="with limit=2 . classes have no training row"):
+        data = open_texts(path, replace(ONE, limit=2))
+    assert len(data.names) == 3 and len(data.train) == 2
 
 
 def test_texts_without_labels(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import hanformer
 from hanformer.errors import UserError
 from hanformer.models import Transformer
 from hanformer.tasks.classify import ClassifyRecipe, train
+from hanformer.tasks.classify.labels import ClassNames
 from hanformer.tasks.serving import ServingOptions, open_service
 from hanformer.tasks.text_recipe import read_recipe
 from tests.tasks.classify.toy import MANY, ONE, RECIPE, many_labels, one_label, write_rows
@@ -93,6 +94,18 @@ def test_a_cut_run_goes_on_as_if_it_had_not_been(tmp_path: Path, unlabelled: tup
         train(recipe, data, whole)
     with pytest.raises(UserError, match="loss"):
         train(replace(recipe, loss="focal"), data, whole, resume=True)
+
+
+def test_a_resumed_run_keeps_the_order_of_its_classes(tmp_path: Path) -> None:
+    """Whatever the class file says by now: the weights stand in the old order."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    turned = replace(ONE, names=ClassNames(ONE.names.names[::-1]))
+    recipe = replace(RECIPE, train=replace(RECIPE.train, updates=12, schedule="constant"))
+    train(recipe, ONE, whole)
+    train(replace(recipe, train=replace(recipe.train, updates=5)), ONE, cut)
+    train(recipe, turned, cut, resume=True)
+    said = [open_service(run, OPTIONS).predict(["甲天乙", "丙玄"]) for run in (whole, cut)]
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize("penalty", ["vat", "r_drop", "noise"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -284,3 +285,18 @@ def test_rows_of_another_length_are_judged(tmp_path: Path) -> None:
     assert "1 rows" in found.text and math.isfinite(found.figures["loss"])
     with pytest.raises(UserError, match="hierarchical_positions"):
         replace(sizes, position="rotary", hierarchical_positions=0.4).config(100, "lm", 16)
+
+
+@pytest.mark.parametrize(
+    ("changes", "meant"),
+    [
+        ({"objective": "mlm"}, False),
+        ({"objective": "unilm"}, False),
+        ({"objective": "unilm", "mixture": (0.0, 1.0, 1.0)}, True),
+        ({"objective": "lm"}, True),
+    ],
+)
+def test_what_is_hidden_is_not_unrolled(changes: dict, meant: bool) -> None:
+    recipe = replace(RECIPE, tricks=("fgm", "tea_forn:2"), **changes)
+    with nullcontext() if meant else pytest.raises(UserError, match="trick tea_forn: hidden tokens"):
+        recipe.check_together()

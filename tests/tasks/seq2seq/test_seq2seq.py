@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -46,6 +47,10 @@ RECIPE = Seq2SeqRecipe(
     token_budget=512,
     target_length=16,
 )
+
+
+def short(recipe: Seq2SeqRecipe, updates: int) -> Seq2SeqRecipe:
+    return replace(recipe, train=replace(recipe.train, updates=updates, average="none"))
 
 
 @pytest.mark.parametrize(
@@ -197,9 +202,32 @@ def test_files_are_split(tmp_path: Path) -> None:
         read_pairs(path)
 
 
+def test_a_zip_keeps_its_parts_apart(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "pairs.zip", "w") as archive:
+        for name, said in (("train", "学"), ("valid", "验"), ("test", "考")):
+            archive.writestr(f"all/{name}.tsv", f"source\ttarget\n{said}\t{said}{said}\n")
+    data = open_pairs(tmp_path / "pairs.zip", valid=10)
+    assert (list(data.train), list(data.valid)) == ([("学", "学学")], [("验", "验验")])
+    train(short(RECIPE, 1), DATA, tmp_path / "run")
+    service = open_service(tmp_path / "run", ServingOptions(beams=1, precision="fp32"))
+    assert [row["source"] for row in service.evaluate(str(tmp_path / "pairs.zip")).rows] == ["考"]
+
+
+def test_lowest_layers_stay_frozen(tmp_path: Path) -> None:
+    train(short(RECIPE, 1), DATA, tmp_path / "first")
+    recipe = short(replace(RECIPE, start_from=str(tmp_path / "first"), freeze=1), 3)
+    train(recipe, DATA, tmp_path / "second")
+    before, after = (hanformer.load(tmp_path / name).state_dict() for name in ("first", "second"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(name.startswith("stack.blocks.1.") for name in changed)
+    assert not any(name.startswith(("embeddings.", "stack.blocks.0.")) for name in changed)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"freeze": 1}, "freeze: expected so many layers of a pretrained model"),
+        ({"freeze": -1}, "freeze"),
         ({"architecture": "rnn"}, "architecture"),
         ({"replacement": ReplacementOptions(0.5, 0.3, "world")}, "pool"),
         ({"replacement": ReplacementOptions(0.5), "architecture": "encoder_decoder"}, "unilm"),
