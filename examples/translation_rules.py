@@ -49,7 +49,7 @@ RULES: dict[str, dict[str, Any]] = {
     "eta 0.001": {"rule": "sample", "eta": 0.001},
     "mirostat 3": {"rule": "sample", "mirostat": 3.0},
 }
-COLUMNS = ("BLEU", "chrF", "seq-rep-n", "not ended", "characters/s")
+COLUMNS = ("BLEU", "chrF", "seq-rep-n", "not ended", "mean length", "characters/s")
 
 
 def written_by(writer: Writer, sources: Sequence[str]) -> tuple[list[Generated], float]:
@@ -68,6 +68,7 @@ def line(name: str, found: Sequence[Generated], seconds: float, scores: TextScor
         f"{scores.corpus.chrf:.2f}",
         f"{100 * scores.repetition.ngrams:.2f} %",
         f"{100 * sum(one.stopped != 'end' for one in found) / len(found):.1f} %",
+        f"{sum(len(one.text) for one in found) / len(found):.1f}",
         f"{sum(len(one.text) for one in found) / seconds:,.0f}",
     )
     return f"| {name} | {' | '.join(values)} |"
@@ -107,7 +108,8 @@ def main() -> None:
         scores = score_texts([one.text for one in said[name]], references)
         print(line(name, said[name], seconds, scores), flush=True)
     print(
-        f"\nreferences: seq-rep-n {100 * scores.reference_repetition.ngrams:.2f} %\n"
+        f"\nreferences: seq-rep-n {100 * scores.reference_repetition.ngrams:.2f} %, "
+        f"mean length {sum(map(len, references)) / len(references):.1f}\n"
         f"{scores.corpus.bleu_signature}\n{scores.corpus.chrf_signature}"
     )
     for place in range(min(options.samples, len(pairs))):

@@ -58,6 +58,11 @@ class Recipe:
     limit: int = 0
     extra_generated: int = 0
 
+    @property
+    def named_files(self) -> tuple[str, ...]:
+        """None beside the data. 除数据外不依赖其他文件。"""
+        return ()
+
     def __post_init__(self) -> None:
         if self.layout not in ("slots", "raw"):
             raise UserError(f"layout: expected slots or raw, got {self.layout!r}")

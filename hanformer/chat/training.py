@@ -54,15 +54,7 @@ def train(
         return _prepared(recipe, data, make_tokenizer(recipe, texts, LAYOUTS[recipe.layout]))
 
     return train_run(
-        run_folder,
-        TASK,
-        data.source,
-        recipe,
-        prepare,
-        device=device,
-        reporter=reporter,
-        resume=resume,
-        beside=recipe.named_files,
+        run_folder, TASK, data.source, recipe, prepare, device=device, reporter=reporter, resume=resume
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Annotated, NoReturn, cast
+from typing import Annotated, NoReturn, TextIO, cast
 
 import typer
 
@@ -91,7 +91,14 @@ def _refuse(message: str) -> NoReturn:
     sys.exit(2)
 
 
-def _warn(message: Warning | str, *place: object) -> None:
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """A warning as a line, without its place in the code."""
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
@@ -106,7 +113,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _warn  # type: ignore[assignment]
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = _warn
             code = app(standalone_mode=False, prog_name="hanformer")
     except UserError as error:
         _refuse(str(error))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hanformer.cli.model_options import Checkpoint, ConfigFile, Family, warnings_as_lines
+from hanformer.cli.model_options import Checkpoint, ConfigFile, Family
 
 if TYPE_CHECKING:
     import torch
@@ -58,20 +58,19 @@ def convert(
     from hanformer.tasks.conversion import convert as write
     from hanformer.text.trimming import read_keep_tokens
 
-    with warnings_as_lines():
-        found = write(
-            source,
-            target,
-            to=to,
-            family=family,
-            application=application,
-            heads=None if heads is None else [name.strip() for name in heads.split(",") if name.strip()],
-            config=config,
-            dtype=None if dtype is None else _dtype(dtype),
-            keep_tokens=None if keep_tokens is None else read_keep_tokens(keep_tokens),
-            unshare=unshare,
-            force=force,
-        )
+    found = write(
+        source,
+        target,
+        to=to,
+        family=family,
+        application=application,
+        heads=None if heads is None else [name.strip() for name in heads.split(",") if name.strip()],
+        config=config,
+        dtype=None if dtype is None else _dtype(dtype),
+        keep_tokens=None if keep_tokens is None else read_keep_tokens(keep_tokens),
+        unshare=unshare,
+        force=force,
+    )
     typer.echo(
         f"{target}: {found.family}, {found.parameters:,} parameters, heads: {', '.join(found.heads) or 'none'}\n"
         f"tokenizer: {', '.join(found.tokenizer) or 'none lay beside the weights'}"

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hanformer.cli.bar import bar
-from hanformer.cli.model_options import Checkpoint, ConfigFile, Family, TokenizerPath, warnings_as_lines
+from hanformer.cli.model_options import Checkpoint, ConfigFile, Family, TokenizerPath
 from hanformer.cli.options import Device, Precision, Threads, prepare_machine
 
 
@@ -56,20 +56,19 @@ def embed(
 
     target = prepare_machine(device, threads)
     texts = read_texts(source, field)
-    with warnings_as_lines():
-        words = tokenizer_of(open_checkpoint(model, family=family, config=config), tokenizer)
-        stages = open_encoder(
-            model,
-            words,
-            family=family,
-            config=config,
-            pooling=pooling,
-            token_budget=batch_tokens,
-            maximum_length=maximum_length,
-            normalise=normalise,
-            dtype=runtime.inference_dtype(dtype, target),
-            device=target,
-        )
+    words = tokenizer_of(open_checkpoint(model, family=family, config=config), tokenizer)
+    stages = open_encoder(
+        model,
+        words,
+        family=family,
+        config=config,
+        pooling=pooling,
+        token_budget=batch_tokens,
+        maximum_length=maximum_length,
+        normalise=normalise,
+        dtype=runtime.inference_dtype(dtype, target),
+        device=target,
+    )
     start = time.perf_counter()
     with bar("texts", len(texts)) as progress:
         blocks = write_vectors(out, stages, texts, progress)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hanformer.cli.model_options import Checkpoint, ConfigFile, Family, TokenizerPath, warnings_as_lines
+from hanformer.cli.model_options import Checkpoint, ConfigFile, Family, TokenizerPath
 from hanformer.cli.options import Device, Threads, prepare_machine
 
 
@@ -32,9 +32,8 @@ def fill_mask(
     from hanformer.tasks.opening import tokenizer_of
 
     target = prepare_machine(device, threads)
-    with warnings_as_lines():
-        words = tokenizer_of(open_checkpoint(model, family=family, config=config), tokenizer)
-        opened = load(model, family=family, config=config, heads=("mlm",), device=target)
+    words = tokenizer_of(open_checkpoint(model, family=family, config=config), tokenizer)
+    opened = load(model, family=family, config=config, heads=("mlm",), device=target)
     for number, candidates in enumerate(fill(opened, words, text, top=top), start=1):
         typer.echo(f"{words.vocabulary.specials.mask} {number}")
         for candidate in candidates:

@@ -1,10 +1,7 @@
-"""Options of the commands that open a checkpoint, and warnings as lines. 打开检查点的命令的公共选项。"""
+"""Options of the commands that open a checkpoint. 打开检查点的命令的公共选项。"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -34,17 +31,3 @@ TokenizerPath = Annotated[
         "--tokenizer", help="A vocab.txt, .model or folder that lies elsewhere. 不在权重旁边的词表。"
     ),
 ]
-
-
-@contextmanager
-def warnings_as_lines() -> Iterator[None]:
-    """What the library warns of, as lines on standard error, without the place in its code.
-
-    把警告显示为标准错误上的普通文本。
-    """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        yield
-    for warning in caught:
-        if issubclass(warning.category, UserWarning):
-            typer.echo(f"warning: {warning.message}", err=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hanformer.cli.model_options import Application, ConfigFile, Family, TokenizerPath, warnings_as_lines
+from hanformer.cli.model_options import Application, ConfigFile, Family, TokenizerPath
 from hanformer.cli.options import Device, Precision, Threads, prepare_machine
 
 if TYPE_CHECKING:
@@ -29,14 +29,13 @@ class Writing:
         from hanformer.tasks.generation import open_writer
 
         device = prepare_machine(self.device, self.threads)
-        with warnings_as_lines():
-            return open_writer(
-                model,
-                options,
-                family=self.family,
-                application=self.application,
-                config=self.config,
-                tokenizer=self.tokenizer,
-                device=device,
-                dtype=runtime.inference_dtype(self.precision, device),
-            )
+        return open_writer(
+            model,
+            options,
+            family=self.family,
+            application=self.application,
+            config=self.config,
+            tokenizer=self.tokenizer,
+            device=device,
+            dtype=runtime.inference_dtype(self.precision, device),
+        )

@@ -55,6 +55,11 @@ class RecurrentRecipe:
     activation: float = 2.0
     temporal: float = 1.0
 
+    @property
+    def named_files(self) -> tuple[str, ...]:
+        """None beside the data. 除数据外不依赖其他文件。"""
+        return ()
+
     def __post_init__(self) -> None:
         for name in ("minimum_count", "rows", "window"):
             if getattr(self, name) < 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -40,6 +40,11 @@ class RunRecipe(Protocol):
     @property
     def optimizer(self) -> str: ...
 
+    @property
+    def named_files(self) -> tuple[str, ...]:
+        """Files beside the data that the run depends on; empty names are none."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared(Generic[Batch]):
@@ -72,14 +77,13 @@ def train_run(
     reporter: Reporter | None = None,
     resume: bool = False,
     saved: Callable[[Path], Mapping[str, Any]] = read_description,
-    beside: Sequence[str] = (),
 ) -> History:
     """Trains a task by a recipe into a run folder; `resume` goes on with a run that was cut.
 
     按配方训练某一任务并写入运行目录；resume 可继续被中断的训练。
 
     `prepare` is given the run folder where a run goes on (its companions lie there), else None. `saved` reads run.toml.
-    `beside` the data, these files are watched too.
+    The files of the data are watched for changes, and those that the recipe names.
     Under a launcher (`torchrun`, `accelerate launch`) all its processes share the run, and the first one writes.
     The folder then holds run.toml, history.jsonl, best/ (a model folder) and last/ (the state to resume from).
     Raises UserError for a folder that already holds a run, unusable data, and whatever cannot be written.
@@ -95,6 +99,7 @@ def train_run(
             )
         known = saved(folder) if resume else None
         check_folder(folder, known, description, resume)
+        beside = recipe.named_files
         check_unchanged(folder, (known or {}).get("files"), data, beside)
         files = fingerprints(data, beside)
         seed_everything(recipe.train.seed)

@@ -22,6 +22,7 @@ class Recipe:
 
     train: TrainOptions
     optimizer: str = "adamw"
+    named_files: tuple[str, ...] = ()
 
 
 def prepared(run: Path | None) -> Prepared[TinyBatch]:

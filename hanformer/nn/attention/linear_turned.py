@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
-from hanformer.mechanisms import Linear
+from hanformer.mechanisms import Linear, Performer
 from hanformer.nn.attention.feature_maps import Given
 from hanformer.nn.attention.linear import LinearAttention, shared
 from hanformer.nn.attention.linear_state import LinearState
@@ -122,8 +122,10 @@ def features_of(config: ModelConfig) -> int:
     Raises UserError for a map whose features of one key depend on the others.
     """
     record, size = config.attention, config.key_size
+    if isinstance(record, Performer):
+        return record.features
     if not isinstance(record, Linear):
-        return int(record.features)  # type: ignore[attr-defined]
+        raise TypeError(f"expected a config with a Linear or a Performer, got {record!r}")
     if record.features == "double_softmax":
         raise UserError(
             "attention: double_softmax normalises each feature over the whole row, which turned features would undo; "

@@ -66,15 +66,7 @@ def train(
         return _classes(recipe, data, tokenizer, pair_names(data) if run is None else ClassNames.load(run))
 
     return train_run(
-        run_folder,
-        TASK,
-        data.source,
-        recipe,
-        prepare,
-        device=device,
-        reporter=reporter,
-        resume=resume,
-        beside=recipe.named_files,
+        run_folder, TASK, data.source, recipe, prepare, device=device, reporter=reporter, resume=resume
     )
 
 

@@ -66,15 +66,7 @@ def train(
         return _prepared(recipe, tokenizer, learn, held)
 
     return train_run(
-        folder,
-        TASK,
-        corpus.source,
-        recipe,
-        prepare,
-        device=device,
-        reporter=reporter,
-        resume=resume,
-        beside=recipe.named_files,
+        folder, TASK, corpus.source, recipe, prepare, device=device, reporter=reporter, resume=resume
     )
 
 

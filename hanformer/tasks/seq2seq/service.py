@@ -38,8 +38,8 @@ class Seq2SeqService:
         if without is not None:
             raise UserError("--without is for word problems; leave it out")
         with open_splits(data) as splits:
-            file = splits.get("test") or splits.get("valid") or splits["train"]
-            pairs = spread(read_pairs(file, self.recipe.source, self.recipe.target), self.rows)
+            split = next(name for name in ("test", "valid", "train") if name in splits)
+            pairs = spread(read_pairs(splits[split], self.recipe.source, self.recipe.target), self.rows)
         written = self._write([source for source, _ in pairs])
         texts = ["" if isinstance(text, UserError) else text for text in written]
         scores = score_texts(texts, [target for _, target in pairs])
@@ -50,7 +50,7 @@ class Seq2SeqService:
             for (source, target), text in zip(pairs, texts, strict=True)
         ]
         figures = {"bleu": scores.corpus.bleu, "chrf": scores.corpus.chrf, "rouge_l": scores.rouge_l}
-        return Evaluated(f"{data}: {len(pairs)} texts\n{scores.table()}{note}", figures, rows)
+        return Evaluated(f"{data} ({split}): {len(pairs)} texts\n{scores.table()}{note}", figures, rows)
 
     def predict(self, texts: Sequence[str]) -> Sequence[str | UserError]:
         """The target of each text, or why it cannot be read. 逐条生成。"""
