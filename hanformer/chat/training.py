@@ -19,6 +19,7 @@ from hanformer.data.sequences import SequenceBatch
 from hanformer.errors import UserError
 from hanformer.tasks.stop_head import describer, logits_at
 from hanformer.tasks.text_recipe import make_tokenizer
+from hanformer.tasks.token_figures import token_figures
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
 from hanformer.train.history import History
@@ -96,14 +97,4 @@ def validation(recipe: ChatRecipe, held: EncodedDialogues) -> Callable[[nn.Modul
     """The mean −log p of learned tokens, without smoothing, and the share of them predicted right. 验证指标。"""
     batches = TokenBudgetBatches(held.lengths(), recipe.token_budget, held.collate, shuffle=False)
     objective = predict_targets(0.0, logits_at)
-
-    @torch.no_grad()
-    def validate(model: nn.Module) -> Mapping[str, float]:
-        total = count = right = 0.0
-        for batch in batches.batches(0):
-            loss = objective(model, batch)
-            total, count = total + float(loss.total), count + float(loss.count)
-            right += float((loss.outputs["logits"].argmax(-1).cpu() == batch.labels).sum())
-        return {"loss": total / count, "accuracy": right / count}
-
-    return validate
+    return lambda model: token_figures(objective, model, batches.batches(0))

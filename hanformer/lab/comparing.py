@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from hanformer.errors import UserError
 from hanformer.lab.comparison import VALIDATION, Comparison, Places, evaluate_command, slug, train_command
@@ -41,7 +42,7 @@ class Result:
     figures: Mapping[str, Mapping[str, float]]
     seconds: float
     machine: Mapping[str, object]
-    asked: Mapping[str, object]
+    asked: Mapping[str, Any]
 
 
 def run_command(words: Sequence[str], capture: bool) -> str:
@@ -71,6 +72,8 @@ def run_comparison(
     said: Callable[[str], None] = print,
 ) -> list[Result]:
     """Trains and judges what is not done yet, seed by seed, and returns all results of these variants.
+
+    A run that was trained before the file got one more evaluation is only judged by that.
 
     运行尚未完成的训练与评测，返回这些变体的全部结果。
 
@@ -119,18 +122,27 @@ def _fill(
     said: Callable[[str], None],
 ) -> None:
     folder = places.run(variant, seed)
-    if _read(comparison, folder, variant) is not None:
+    found = _read(comparison, folder, variant)
+    if found is not None and _judged(comparison, found):
         return
     said(f"{variant}, seed {seed}")
-    run([*train_command(comparison, places, variant, seed), *extra, *_going_on(folder)], False)
+    if found is None:
+        run([*train_command(comparison, places, variant, seed), *extra, *_going_on(folder)], False)
+    known = {} if found is None else found.figures
     figures = {
-        name: json.loads(run([*evaluate_command(comparison, places, folder, name), *extra], True))
+        name: known.get(name)
+        or json.loads(run([*evaluate_command(comparison, places, folder, name), *extra], True))
         for name in comparison.evaluate
     } or {VALIDATION: _best(folder)}
     seconds = History.read(folder / HISTORY_FILE).records[-1].seconds
     asked = _asked(comparison, variant)
     result = Result(variant, seed, figures, seconds, asdict(describe_machine()), asked)
     write_text(folder / RESULT_FILE, json.dumps(asdict(result), ensure_ascii=False, indent=1))
+
+
+def _judged(comparison: Comparison, found: Result) -> bool:
+    """Whether all that the file evaluates is there: it may have got one more since."""
+    return found.figures.keys() >= set(comparison.tests)
 
 
 def _best(run: Path) -> dict[str, float]:
@@ -155,7 +167,7 @@ def read_results(comparison: Comparison, places: Places, variants: Sequence[str]
         for variant in variants or comparison.variants
         for seed in comparison.seeds
     ]
-    return [result for result in found if result is not None]
+    return [result for result in found if result is not None and _judged(comparison, result)]
 
 
 def _read(comparison: Comparison, folder: Path, variant: str) -> Result | None:
@@ -165,11 +177,12 @@ def _read(comparison: Comparison, folder: Path, variant: str) -> Result | None:
         return None
     try:
         found = Result(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        other = _differs(found.asked, _asked(comparison, variant))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{path}: cannot be read as a result ({error}); remove it to judge that run again"
         ) from None
-    if found.asked != _asked(comparison, variant):
+    if other:
         raise UserError(
             f"{folder}: was trained or judged by other commands than the file has now; remove the folder, or choose "
             "another place (--out): results of two recipes do not mix"
@@ -177,7 +190,15 @@ def _read(comparison: Comparison, folder: Path, variant: str) -> Result | None:
     return found
 
 
-def _asked(comparison: Comparison, variant: str) -> dict[str, object]:
+def _differs(done: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether a training, or an evaluation that both know, was asked for in other words."""
+    shared = done["evaluate"].keys() & asked["evaluate"].keys()
+    return done["train"] != asked["train"] or any(
+        done["evaluate"][name] != asked["evaluate"][name] for name in shared
+    )
+
+
+def _asked(comparison: Comparison, variant: str) -> dict[str, Any]:
     """What decides a result, as the file says it, whatever its line breaks."""
     evaluations = {name: " ".join(text.split()) for name, text in comparison.evaluate.items()}
     train = " ".join([*comparison.train.split(), *comparison.variants[variant].split()])

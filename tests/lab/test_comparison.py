@@ -120,6 +120,20 @@ def test_results_of_two_recipes_do_not_mix(tmp_path: Path) -> None:
     assert len(read_results(reflowed, places)) == 4 and len(commands.seen) == 8
 
 
+def test_an_evaluation_added_later_judges_the_same_runs(tmp_path: Path) -> None:
+    places, commands = Places(tmp_path / "out", tmp_path), Commands()
+    run_comparison(read_comparison(written(tmp_path, TEXT)), places, run=commands, said=lambda text: None)
+    more = read_comparison(
+        written(tmp_path, TEXT.replace("[figures]", 'more = "--data {data}/m"\n[figures]'))
+    )
+    assert read_results(more, places) == []  # none has all figures yet
+    later = Commands()
+    results = run_comparison(more, places, run=later, said=lambda text: None)
+    assert [words[0] for words in later.seen] == ["evaluate"] * 4
+    assert all(set(result.figures) == {"test", "more"} for result in results)
+    assert len(read_results(read_comparison(written(tmp_path, TEXT)), places)) == 4  # and taken back
+
+
 def test_without_evaluation_the_best_validation_counts(tmp_path: Path) -> None:
     text = TEXT.replace('[evaluate]\ntest = "--data {data}/t"\n', "").replace('loss = "number"\n', "")
     comparison = read_comparison(written(tmp_path, text))
@@ -172,9 +186,11 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         read_comparison(tmp_path / "none.toml")
     broken = tmp_path / slug("plain") / "seed-3" / RESULT_FILE
     broken.parent.mkdir(parents=True)
-    broken.write_text("{")
-    with pytest.raises(UserError, match="cannot be read as a result"):
-        read_results(comparison, Places(tmp_path))
+    odd = {"variant": "plain", "seed": 3, "figures": {}, "seconds": 1, "machine": {}, "asked": {"train": ""}}
+    for text in ("{", json.dumps(odd)):
+        broken.write_text(text)
+        with pytest.raises(UserError, match="cannot be read as a result"):
+            read_results(comparison, Places(tmp_path))
 
 
 def test_the_command_reports_what_is_done(tmp_path: Path) -> None:

@@ -8,22 +8,8 @@ from torch import nn
 
 from hanformer.data.sequences import SequenceBatch
 from hanformer.tasks.stop_head import logits_at
-from hanformer.train.objective import Objective
+from hanformer.tasks.token_figures import token_figures
 from hanformer.train.sequence import predict_targets
-
-
-def judge(model: nn.Module, batches: Iterable[SequenceBatch]) -> dict[str, float]:
-    """Mean −log p of the labels in nats, and the share of labels that are the likeliest token.
-
-    平均交叉熵与准确率。
-    """
-    objective: Objective[SequenceBatch] = predict_targets(logits_of=logits_at)
-    total = right = count = 0.0
-    for batch in batches:
-        loss = objective(model, batch)
-        total, count = total + float(loss.total), count + float(loss.count)
-        right += float((loss.outputs["logits"].argmax(-1).cpu() == batch.labels).sum())
-    return {"loss": total / count, "accuracy": right / count}
 
 
 def judge_kinds(
@@ -33,7 +19,8 @@ def judge_kinds(
 
     各类样本的指标，以及按比例的平均。
     """
-    each = {kind: judge(model, batches) for kind, batches in kinds.items()}
+    objective = predict_targets(logits_of=logits_at)
+    each = {kind: token_figures(objective, model, batches) for kind, batches in kinds.items()}
     means = {
         name: sum(share * found[name] for share, found in zip(shares, each.values(), strict=True))
         for name in ("loss", "accuracy")

@@ -22,6 +22,7 @@ from hanformer.tasks.seq2seq.pairs import EncodedPairs, PairData
 from hanformer.tasks.seq2seq.recipe import Seq2SeqRecipe
 from hanformer.tasks.stop_head import describer
 from hanformer.tasks.text_recipe import make_tokenizer, make_transformer
+from hanformer.tasks.token_figures import token_figures
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
 from hanformer.train.history import History
@@ -128,13 +129,4 @@ def _validation(recipe: Seq2SeqRecipe, held: EncodedPairs) -> Callable[[nn.Modul
     join = join_pairs if recipe.architecture == "unilm" else cross_pairs
     batches = TokenBudgetBatches(held.lengths(), recipe.token_budget, _collate(held, join), shuffle=False)
     objective = objective_of(recipe, 0.0)
-
-    def validate(model: nn.Module) -> Mapping[str, float]:
-        total = count = right = 0.0
-        for batch in batches.batches(0):
-            loss = objective(model, batch)
-            total, count = total + float(loss.total), count + float(loss.count)
-            right += float((loss.outputs["logits"].argmax(-1).cpu() == batch.labels).sum())
-        return {"loss": total / count, "accuracy": right / count}
-
-    return validate
+    return lambda model: token_figures(objective, model, batches.batches(0))

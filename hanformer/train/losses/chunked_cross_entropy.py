@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from hanformer.train.objective import Loss
 
 #: So many logits at most are held at a time: 64 MiB in float32.
 LOGITS = 2**24
+_LOG2_E = math.log2(math.e)
 
 
 def chunked_cross_entropy(
@@ -110,9 +112,9 @@ class _Chunked(Function):
             for start in range(0, len(hidden), choice.rows_at_once):
                 part = slice(start, start + choice.rows_at_once)
                 logits = widened(F.linear(hidden[part], table, bias))
-                losses[part] = _to_probabilities_(logits, labels[part], choice.smoothing)
+                losses[part], mass = _to_powers_(logits, labels[part], choice.smoothing)
                 if any(wanted):
-                    _to_gradient_(logits, labels[part], weights[part], choice.smoothing)
+                    _to_gradient_(logits, mass, labels[part], weights[part], choice.smoothing)
                     gradients.add(part, logits, hidden, table)
         ctx.save_for_backward(*gradients.finished(hidden, table, bias), losses)
         # What nobody weighs may be infinite.
@@ -129,21 +131,23 @@ class _Chunked(Function):
         return (*of_inputs, None, None)
 
 
-def _to_probabilities_(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """−(1 − s) log p(y) − s / V Σ log p of each row, [m]; logits [m, V] become p in place."""
-    normaliser = logits.logsumexp(-1)
-    losses = normaliser - (1 - smoothing) * logits.gather(-1, labels[:, None]).squeeze(-1)
+def _to_powers_(logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+    """−(1 − s) log p(y) − s / V Σ log p, and Σ_v e^(z_v − max z): [m] each; logits z [m, V] become e^(z − max z)."""
+    peak = logits.amax(-1)
+    of_labels = (1 - smoothing) * logits.gather(-1, labels[:, None]).squeeze(-1)
     if smoothing:
-        losses -= smoothing * logits.mean(-1)
-    logits.sub_(normaliser[:, None]).exp_()
-    return losses
+        of_labels += smoothing * logits.mean(-1)
+    # Powers of two are computed twice as fast as powers of e.
+    mass = logits.sub_(peak[:, None]).mul_(_LOG2_E).exp2_().sum(-1)
+    return peak + mass.log() - of_labels, mass
 
 
-def _to_gradient_(probabilities: Tensor, labels: Tensor, weights: Tensor, smoothing: float) -> None:
-    """p becomes w (p − (1 − s) [v = y] − s / V), in place."""
-    probabilities -= smoothing / probabilities.shape[-1]
-    probabilities[torch.arange(len(labels), device=labels.device), labels] -= 1 - smoothing
-    probabilities *= weights[:, None]
+def _to_gradient_(powers: Tensor, mass: Tensor, labels: Tensor, weights: Tensor, smoothing: float) -> None:
+    """p · mass becomes w (p − (1 − s) [v = y] − s / V), in place."""
+    powers *= (weights / mass)[:, None]
+    if smoothing:
+        powers -= (weights * (smoothing / powers.shape[-1]))[:, None]
+    powers[torch.arange(len(labels), device=labels.device), labels] -= weights * (1 - smoothing)
 
 
 class _Gradients:
