@@ -99,11 +99,11 @@ class AdaFactor(MultiTensor):
                 update = _product(gradient, *factors).mul_(clip)
                 gradient = state["momentum"].lerp_(update, 1 - self._beta)
                 factors, clip = (torch.ones_like(clip).expand([1] * weight.ndim),) * 2, torch.ones_like(clip)
-            scale = _size(weight).clamp(min=LEAST_SCALE) if scaled else torch.ones_like(clip)
+            size = _decay(weight, 1 - rate * group["weight_decay"])
+            scale = size.clamp(min=LEAST_SCALE) if scaled else torch.ones_like(clip)
             rows, columns = factors[0] * (clip * scale), factors[1]
             for some, weights, row, column in _blocks(gradient, weight, rows, columns):
-                weights.mul_(1 - rate * group["weight_decay"])
-                weights.addcmul_(some * row, column, value=-rate)
+                weights.addcmul_(some, row * column, value=-rate)
 
     def _factors(self, gradient: Tensor, state: dict[str, Tensor], share: float) -> tuple[Tensor, Tensor]:
         """Two tensors whose product is 1 / √v: of rows and of columns, or 1 / √v and 1."""
@@ -141,7 +141,16 @@ def _product(tensor: Tensor, *factors: Tensor) -> Tensor:
 
 def _size(tensor: Tensor) -> Tensor:
     """The root mean square."""
-    norms = [torch.linalg.vector_norm(some) for (some,) in _blocks(tensor)]
+    return _decay(tensor, 1.0)
+
+
+def _decay(tensor: Tensor, factor: float) -> Tensor:
+    """Multiplies in place, while the cache holds what was read for the root mean square from before, and returns that."""
+    norms = []
+    for (some,) in _blocks(tensor):
+        norms.append(torch.linalg.vector_norm(some))
+        if factor != 1:
+            some.mul_(factor)
     return torch.stack(norms).norm() / math.sqrt(max(tensor.numel(), 1))
 
 
