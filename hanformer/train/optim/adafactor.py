@@ -145,7 +145,7 @@ def _size(tensor: Tensor) -> Tensor:
 
 
 def _decay(tensor: Tensor, factor: float) -> Tensor:
-    """Multiplies in place, while the cache holds what was read for the root mean square from before, and returns that."""
+    """The root mean square; what was read for it is multiplied while the cache holds it."""
     norms = []
     for (some,) in _blocks(tensor):
         norms.append(torch.linalg.vector_norm(some))
