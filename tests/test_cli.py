@@ -43,8 +43,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_solve_reads_arguments_and_standard_input(run: Path) -> None:
     by_argument = hanformer("solve", str(run), PROBLEM, "--threads", "1")
     assert by_argument.returncode == 0, by_argument.stderr.decode()
-    by_input = hanformer("predict", str(run), "--threads", "1", given=f"\n{PROBLEM}\n{PROBLEM}\n".encode())
-    assert by_input.stdout == by_argument.stdout * 2
+    by_input = hanformer(
+        "predict", str(run), "--threads", "1", given=f"\n{PROBLEM}\n \t\n{PROBLEM}\n".encode()
+    )
+    assert by_input.stdout == (b"\n" + by_argument.stdout) * 2  # answers stand beside their lines
     assert " = " in by_argument.stdout.decode()
     cut = hanformer("predict", str(run), "--threads", "1", given=f"{PROBLEM}\n".encode() + b"\xff\n")
     assert cut.returncode == 2 and cut.stdout == by_argument.stdout  # what came before is answered
@@ -55,6 +57,7 @@ def test_solve_reads_arguments_and_standard_input(run: Path) -> None:
     ("given", "said"),
     [
         (b"", "no text"),
+        (b"\n \n", "no text"),
         (b"\xff\xfe\xfa", "UTF-8"),
         ("题".encode() * 10_000, "at most"),
         (b"\x00\x01", "empty"),

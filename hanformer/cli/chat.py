@@ -123,7 +123,7 @@ def _typed() -> Iterator[str]:
 
 def _pipe(session: Session) -> None:
     """A pipe: a reply a line, and the first mistake ends it."""
-    for line in lines():
+    for line in filter(str.strip, lines()):
         _turn(session, line)
         if session.over:
             return

@@ -17,17 +17,18 @@ def typed_lines(invitation: str) -> Iterator[str]:
     """
     if sys.stdin.isatty():
         typer.echo(invitation, err=True)
-    yield from lines()
+    yield from filter(str.strip, lines())
 
 
 def lines() -> Iterator[str]:
-    """The same without an invitation. 不带提示语。"""
+    """Every line of standard input, blank ones too, as they come. 标准输入的全部行（含空行）。
+
+    Raises UserError for a line that is not UTF-8.
+    """
     from hanformer.errors import UserError
 
     for number, raw in enumerate(sys.stdin.buffer, start=1):
         try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            yield raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
             raise UserError(f"standard input: line {number} is not UTF-8; convert it to UTF-8") from None
-        if line.strip():
-            yield line
