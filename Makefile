@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types format check-corpora clean
+.PHONY: demo test lint types format check-corpora figures clean
 
 demo: $(STAMP) ## train a Transformer on word problems, evaluate it, solve a few, write runs/demo/report.html
 	$(BIN)/hanformer demo --out runs/demo
@@ -29,6 +29,11 @@ format: $(STAMP)
 
 check-corpora: $(STAMP) ## every line of the real corpora under HANFORMER_DATA against other tokenizers
 	$(BIN)/python -m tests.text.check_corpora "$(HANFORMER_DATA)"
+
+figures: $(STAMP) ## the laboratory's figures in docs/figures, drawn again
+	for name in taylor gelu positions batchnorm rnn-gradients; do \
+		$(BIN)/hanformer lab $$name --out runs/lab/$$name && cp runs/lab/$$name/*.svg docs/figures/ || exit 1; \
+	done
 
 # Installed anew only when what is to be installed has changed.
 $(STAMP): pyproject.toml constraints.txt

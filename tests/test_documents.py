@@ -50,6 +50,11 @@ def test_links_lead_somewhere(document: str) -> None:
     assert not [link for link in links if not ((ROOT / document).parent / link).exists()]
 
 
+def test_figures_are_shown() -> None:
+    texts = "".join((ROOT / document).read_text(encoding="utf-8") for document in DOCUMENTS)
+    assert [path.name for path in (ROOT / "docs" / "figures").iterdir() if f"figures/{path.name})" not in texts] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_names_exist(document: str) -> None:
     found = [match for span in spans(document) if (match := NAME.fullmatch(span))]
