@@ -9,6 +9,7 @@ import ctypes
 import os
 import platform
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -108,6 +109,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return capabilities == "AVX512" and _cpu_flags() & {"amx_bf16", "avx512_bf16"} != set()
 
 
+@cache
 def _cpu_flags() -> set[str]:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:

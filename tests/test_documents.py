@@ -52,7 +52,9 @@ def test_links_lead_somewhere(document: str) -> None:
 
 def test_figures_are_shown() -> None:
     texts = "".join((ROOT / document).read_text(encoding="utf-8") for document in DOCUMENTS)
-    assert [path.name for path in (ROOT / "docs" / "figures").iterdir() if f"figures/{path.name})" not in texts] == []
+    assert [
+        path.name for path in (ROOT / "docs" / "figures").iterdir() if f"figures/{path.name})" not in texts
+    ] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -21,6 +21,19 @@ def total_updates(options: TrainOptions, batches: int) -> int | None:
     return min(limits) if limits else None
 
 
+def complaint_of_warm_up(options: TrainOptions, total: int | None) -> str:
+    """What is wrong where warming up takes more than half of a run of `total` updates; else nothing.
+
+    预热占去大半更新时的提示；否则为空。
+    """
+    if total is None or options.schedule == "piecewise" or 2 * options.warm_up <= total:
+        return ""
+    return (
+        f"warm_up={options.warm_up} takes more than half of the {total} updates, and the rate stays low: the model may "
+        f"learn little; try --set warm_up={total // 10}, more epochs, or smaller batches"
+    )
+
+
 def rate_multiplier(options: TrainOptions, progress: Progress, total: int | None) -> float:
     """What the base rate is multiplied by in the next update.
 

@@ -28,7 +28,7 @@ from hanformer.train.optim.adamw import adamw
 from hanformer.train.optim.base import OptimizerFactory
 from hanformer.train.optimizer import optimizer_state, parameter_groups, restore_optimizer
 from hanformer.train.options import TrainOptions, check_same, to_json
-from hanformer.train.plan import rate_multiplier, total_updates
+from hanformer.train.plan import complaint_of_warm_up, rate_multiplier, total_updates
 from hanformer.train.precision import Precision
 from hanformer.train.progress import Reporter, SilentReporter
 from hanformer.train.recompute import recompute_blocks
@@ -144,6 +144,8 @@ class Trainer(Generic[Batch]):
             self._begin(resume)
             with Interruption() as interruption, closing(self.reporter):
                 self.reporter.start(self._fraction())
+                if complaint := complaint_of_warm_up(self.options, self._total):
+                    self.reporter.note(f"note: {complaint}")
                 try:
                     self._train(interruption)
                 except NonFiniteLoss as error:

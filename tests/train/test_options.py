@@ -8,7 +8,7 @@ import pytest
 from hanformer.errors import UserError
 from hanformer.train.checkpoint import Progress
 from hanformer.train.options import TrainOptions, check_same, to_json
-from hanformer.train.plan import rate_multiplier
+from hanformer.train.plan import complaint_of_warm_up, rate_multiplier
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,14 @@ def test_rate_by_updates_by_time_and_by_knots() -> None:
     assert rate_multiplier(guard, Progress(update=4, seconds=90), 10) == pytest.approx(0.6)
     knots = TrainOptions(updates=10, schedule="piecewise", knots=((0, 0.0), (4, 1.0), (8, 0.5)))
     assert [rate_multiplier(knots, Progress(update=u), 10) for u in (0, 2, 4, 6, 9)] == [0, 0.5, 1, 0.75, 0.5]
+
+
+def test_a_warm_up_of_most_of_the_run_is_told() -> None:
+    options = TrainOptions(epochs=1, warm_up=100)
+    assert complaint_of_warm_up(options, 50).startswith("warm_up=100 takes more than half of the 50 updates")
+    assert "--set warm_up=5," in complaint_of_warm_up(options, 50)
+    assert "--set warm_up=19," in complaint_of_warm_up(options, 199)
+    assert not complaint_of_warm_up(options, 200) and not complaint_of_warm_up(options, None)
+    assert not complaint_of_warm_up(TrainOptions(epochs=1), 1)
+    knots = TrainOptions(epochs=1, warm_up=100, schedule="piecewise", knots=((0, 1.0),))
+    assert not complaint_of_warm_up(knots, 50)

@@ -271,3 +271,15 @@ def test_the_reporter_hears_everything_in_order() -> None:
         *["validated 5 False", "close"],
     ]
     assert isinstance(history, History)
+
+
+def test_a_warm_up_longer_than_the_run_is_noted() -> None:
+    class Notes(SilentReporter):
+        def note(self, text: str) -> None:
+            told.append(text)
+
+    told: list[str] = []
+    for warm_up in (1, 9):
+        options = TrainOptions(updates=4, warm_up=warm_up)
+        Trainer(tiny_model(), objective, TinySource(), options, reporter=Notes()).fit()
+    assert len(told) == 1 and told[0].startswith("note: warm_up=9 takes more than half of the 4 updates")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from hanformer.runtime import has_fast_bfloat16
 from hanformer.train.optim.base import ParameterGroups, loss_of
 from hanformer.train.options import TrainOptions
 
@@ -21,17 +22,21 @@ MOMENTUM = 0.95
 ROOT_MEAN_SQUARE = 0.2
 
 
-def orthogonalise(matrices: Tensor) -> Tensor:
+def working_format(device: torch.device) -> torch.dtype:
+    """bfloat16, as the published code, where the device is fast at it; float32 elsewhere. 迭代所用的数值格式。"""
+    return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+
+
+def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """U Vᵀ of each matrix U S Vᵀ, nearly: five Newton-Schulz steps leave singular values in about 0.7 to 1.2.
 
     用牛顿-舒尔茨迭代近似求正交因子。
 
-    Shapes: [B, n, m] to the same. Works in float32, or bfloat16 on CUDA. Source: Jordan et al. 2024, Muon.
+    Shapes: [B, n, m] to the same. The products are made in `dtype`. Source: Jordan et al. 2024, Muon.
     """
     wide = matrices.shape[-2] <= matrices.shape[-1]
     x = matrices if wide else matrices.mT
-    x = x.to(torch.bfloat16 if x.is_cuda else torch.float32)
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
     a, b, c = COEFFICIENTS
     for _ in range(REPETITIONS):
         gram = x @ x.mT
@@ -46,8 +51,8 @@ class Muon(torch.optim.Optimizer):
 
     With the factor 0.2 √max(n, m) an update is as large as AdamW's, so both share a learning rate η and a decay
     λ. Groups whose `kind` is not matrix are updated by torch's AdamW. Matrices of one shape are orthogonalised
-    in one batch, in float32 on a CPU. Source: Jordan et al. 2024; the factor: Liu et al. 2025, arXiv 2502.16982.
-    Differs from torch.optim.Muon: batched by shape and not in bfloat16 on a CPU, where that is slow.
+    in one batch, in bfloat16 where the device is fast at it. Source: Jordan et al. 2024; the factor: Liu et al. 2025,
+    arXiv 2502.16982. Differs from torch.optim.Muon: batched by shape, and in float32 where bfloat16 is slow.
     """
 
     def __init__(self, groups: ParameterGroups, options: TrainOptions) -> None:
@@ -75,7 +80,8 @@ class Muon(torch.optim.Optimizer):
             momentum.lerp_(parameter.grad, 1 - MOMENTUM)
             by_shape[parameter.shape].append((parameter, parameter.grad.lerp(momentum, MOMENTUM)))
         for shape, found in by_shape.items():
-            turned = orthogonalise(torch.stack([update for _, update in found]))
+            updates = torch.stack([update for _, update in found])
+            turned = orthogonalise(updates, working_format(updates.device))
             size = ROOT_MEAN_SQUARE * max(shape) ** 0.5
             targets = [parameter for parameter, _ in found]
             torch._foreach_mul_(targets, 1 - group["lr"] * group["weight_decay"])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hanformer.errors import UserError
-from hanformer.train.optim.muon import MOMENTUM, Muon, orthogonalise
+from hanformer.train.optim.muon import MOMENTUM, Muon, orthogonalise, working_format
 from hanformer.train.optimizer import optimizer_state, parameter_groups, restore_optimizer, rule_named
 from hanformer.train.options import TrainOptions
 
@@ -38,6 +38,14 @@ def test_singular_values_come_near_one_and_vectors_stay(shape: tuple[int, ...]) 
     assert (inside - torch.diag_embed(torch.diagonal(inside, dim1=-2, dim2=-1))).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 50, 120), (1, 1, 4)])
+def test_in_half_precision_it_is_the_same_to_its_rounding(shape: tuple[int, ...]) -> None:
+    matrices = torch.randn(shape)
+    found = orthogonalise(matrices, torch.bfloat16)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, orthogonalise(matrices), atol=0.05, rtol=0.05)
+
+
 def test_matrices_follow_the_definition_and_the_rest_is_adamw() -> None:
     net, twin = model(), model()
     take_steps(net, Muon(parameter_groups(net, 0.1, ("bias", "norm")), OPTIONS), 3)
@@ -57,7 +65,8 @@ def test_matrices_follow_the_definition_and_the_rest_is_adamw() -> None:
         with torch.no_grad():
             for matrix, momentum in zip(matrices, momenta, strict=True):
                 momentum.mul_(MOMENTUM).add_(matrix.grad, alpha=1 - MOMENTUM)
-                update = orthogonalise((MOMENTUM * momentum + (1 - MOMENTUM) * matrix.grad)[None])[0]
+                mixed = (MOMENTUM * momentum + (1 - MOMENTUM) * matrix.grad)[None]
+                update = orthogonalise(mixed, working_format(mixed.device))[0]
                 matrix.mul_(1 - 0.05 * 0.1).sub_(0.05 * 0.2 * max(matrix.shape) ** 0.5 * update)
     for ours, theirs in zip(net.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
