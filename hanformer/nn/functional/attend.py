@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hanformer.nn.functional.joint import attend_jointly
-from hanformer.nn.functional.visibility import Visibility
+from hanformer.nn.functional.joint import attend_jointly, one_dtype
+from hanformer.nn.functional.visibility import Plan, Visibility
+from hanformer.nn.functional.written import attend_written, keeps_weights
 
 #: Normalises logits [..., Q, K] whose hidden entries are -inf.
 Normaliser = Callable[[Tensor], Tensor]
@@ -54,21 +55,37 @@ def attend(
         return query.new_zeros(*query.shape[:-1], value.shape[-1])
     if len(pieces) > 1:
         return attend_jointly(query, key, value, pieces, scale=scale, dropout=dropout, biases=biases)
-    mixed = []
-    plans, rectangles = pieces[0].plans, pieces[0].rectangles(query, key, value)
-    for place, (plan, (own_query, own_key, own_value)) in enumerate(zip(plans, rectangles, strict=True)):
-        mixed.append(
-            functional.scaled_dot_product_attention(
-                own_query,
-                own_key,
-                own_value,
-                attn_mask=plan.mask if biases is None else biases[place],
-                dropout_p=dropout,
-                is_causal=plan.causal and biases is None,
-                scale=scale,
-            )
-        )
+    query, key, value = one_dtype(query, key, value)
+    rectangles = pieces[0].rectangles(query, key, value)
+    added: Sequence[Tensor | None] = biases or [None] * len(rectangles)
+    mixed = [
+        _attend_one(*rectangle, plan, bias, scale, dropout)
+        for plan, rectangle, bias in zip(pieces[0].plans, rectangles, added, strict=True)
+    ]
     return pieces[0].collect(mixed)
+
+
+def _attend_one(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    plan: Plan,
+    bias: Tensor | None,
+    scale: float,
+    dropout: float,
+) -> Tensor:
+    """One rectangle, by the kernel that is fast for it."""
+    if keeps_weights(query, key, value, dropout):
+        return attend_written(query, key, value, plan, bias, scale)
+    return functional.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=plan.mask if bias is None else bias,
+        dropout_p=dropout,
+        is_causal=plan.causal and bias is None,
+        scale=scale,
+    )
 
 
 def attend_explicit(

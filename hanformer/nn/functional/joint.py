@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from hanformer.nn.functional.visibility import Piece, Plan
+from hanformer.nn.functional.written import hidden
 
 Rectangle = tuple[Tensor, Tensor, Tensor]
 
@@ -36,7 +37,7 @@ def attend_jointly(
     On a CPU without dropout every rectangle runs in torch's flash kernel, forward and backward; otherwise logits are
     written out, one rectangle at a time, which takes the memory of the pairs.
     """
-    query, key, value = _one_dtype(query, key, value)
+    query, key, value = one_dtype(query, key, value)
     plans = [plan for piece in pieces for plan in piece.plans]
     if biases is not None or dropout or not _has_flash(query, value):
         return _attend_in_steps(query * scale, key, value, pieces, dropout, biases)
@@ -46,8 +47,8 @@ def attend_jointly(
     return mixed
 
 
-def _one_dtype(*tensors: Tensor) -> list[Tensor]:
-    """What attention kernels do under autocast: all tensors in its dtype."""
+def one_dtype(*tensors: Tensor) -> list[Tensor]:
+    """What attention kernels do under autocast: all tensors in its dtype. 自动混合精度下统一数值格式。"""
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
         return list(tensors)
@@ -104,10 +105,8 @@ def without_overflow(query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
 
 def hide(logits: Tensor, plan: Plan) -> Tensor:
     """Logits [B, H, Q, K] with -inf where the plan hides. 隐藏不可见的键。"""
-    if plan.causal:
-        places = torch.arange(plan.key.length, device=logits.device)
-        return logits.masked_fill(places[None, :] > places[:, None], float("-inf"))
-    return logits if plan.mask is None else logits.masked_fill(~plan.mask, float("-inf"))
+    unseen = hidden(plan, logits.device)
+    return logits if unseen is None else logits.masked_fill(unseen, float("-inf"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,98 @@
+"""Softmax attention whose weights are kept for the way back: training in bfloat16 on a CPU.
+
+CPU 上 bfloat16 训练的注意力：保存权重供反向使用。
+
+torch's flash kernel computes the weights again on the way back, tile by tile; in bfloat16 that takes 2 to 8 times as
+long as these products do, the more so the shorter the rows are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from hanformer.nn.functional.visibility import Plan
+
+#: Keys of a rectangle up to which weights are kept: beyond, they take more memory than the rest of a layer.
+LONGEST = 512
+
+
+def keeps_weights(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> bool:
+    """Whether `attend_written` is the way for a rectangle; `differentiable_twice` turns it off, as it does flash.
+
+    是否应保存注意力权重。
+    """
+    learning = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+    once = torch.backends.cuda.flash_sdp_enabled()
+    half = query.device.type == "cpu" and query.dtype == torch.bfloat16
+    return learning and once and half and not dropout and key.shape[-2] <= LONGEST
+
+
+def attend_written(
+    query: Tensor, key: Tensor, value: Tensor, plan: Plan, bias: Tensor | None, scale: float
+) -> Tensor:
+    """One rectangle of `attend`: [B, H, Q, D], [B, H, K, D] and [B, H, K, D'] to [B, H, Q, D'].
+
+    一个矩形块上的注意力。
+
+    Logits and softmax are at least in float32, the products with values and the way back in the inputs' dtype, as in
+    flash kernels. `bias` [B or 1, H, Q, K] or None, as in `attend`. It can be differentiated once.
+    """
+    mixed: Tensor = _Written.apply(query, key, value, bias, plan, scale)
+    return mixed
+
+
+def hidden(plan: Plan, device: torch.device) -> Tensor | None:
+    """Bool, broadcastable to [B, H, Q, K]: what a plan hides; None where nothing is. 计划隐藏的位置。"""
+    if plan.causal:
+        places = torch.arange(plan.key.length, device=device)
+        return places[None, :] > places[:, None]
+    return None if plan.mask is None else ~plan.mask
+
+
+class _Written(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        bias: Tensor | None,
+        plan: Plan,
+        scale: float,
+    ) -> Tensor:
+        """Weights by fp32 logits; a query that sees nothing gets zeros."""
+        with torch.autocast(query.device.type, enabled=False):
+            wide = torch.promote_types(query.dtype, torch.float32)
+            logits = (query.to(wide) * scale) @ key.to(wide).mT
+            if bias is not None:
+                logits += bias
+            elif (unseen := hidden(plan, query.device)) is not None:
+                logits.masked_fill_(unseen, float("-inf"))
+            weights = torch.softmax(logits, -1)
+            if plan.blind is not None:
+                weights.masked_fill_(plan.blind, 0.0)
+            weights = weights.to(query.dtype)
+            context.scale = scale
+            context.save_for_backward(query, key, value, bias, weights)
+            return weights @ value
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, bias, weights = context.saved_tensors
+        of_logits = torch._softmax_backward_data(slope @ value.mT, weights, -1, weights.dtype)
+        of_bias = None
+        if context.needs_input_grad[3]:
+            of_bias = of_logits.to(bias.dtype).sum_to_size(bias.shape)
+        return (
+            (of_logits @ key).mul_(context.scale),
+            (of_logits.mT @ query).mul_(context.scale),
+            weights.mT @ slope,
+            of_bias,
+            None,
+            None,
+        )

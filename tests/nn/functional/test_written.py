@@ -1,0 +1,105 @@
+"""Attention with its weights kept: against pairs by hand, in exact arithmetic and in bfloat16."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from hanformer.nn.functional import attend as room
+from hanformer.nn.functional.attend import attend, differentiable_twice
+from hanformer.nn.functional.packing import Layout
+from hanformer.nn.functional.rules import Rule
+from hanformer.nn.functional.visibility import Causal, Full, UniLM, Visibility
+from hanformer.nn.functional.written import LONGEST, attend_written, keeps_weights
+from tests.harness import EXACT, naive_attend, naive_visible, patterned_layout, rows_of
+
+RULES = [Full(), Causal(), UniLM()]
+
+
+def drawn(tokens: int, dtype: torch.dtype, size: int = 8) -> list[Tensor]:
+    return [torch.randn(tokens, 2, size).to(dtype).requires_grad_() for _ in range(3)]
+
+
+def by_rectangles(visibility: Visibility, scale: float, *packed: Tensor) -> Tensor:
+    (piece,) = visibility.pieces
+    parts = zip(piece.plans, piece.rectangles(*packed), strict=True)
+    return piece.collect([attend_written(*own, plan, None, scale) for plan, own in parts])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_it_is_exact_and_so_is_its_derivative(rule: Rule) -> None:
+    layout = patterned_layout((5, 1, 3, 0))
+    visibility, visible = rule.bind(layout), [naive_visible(rule, row) for row in rows_of(layout)]
+    inputs = drawn(9, torch.float64, size=2)
+    expected = naive_attend(*inputs, visibility, visible, 0.7)
+    torch.testing.assert_close(by_rectangles(visibility, 0.7, *inputs), expected, **EXACT)
+    assert torch.autograd.gradcheck(lambda *x: by_rectangles(visibility, 0.7, *x), inputs)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_biases_are_added_and_learned(rows: int) -> None:
+    plan = Full().bind(Layout.of((3, 3))).pieces[0].plans[0]
+    inputs = [torch.randn(2, 2, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    bias = torch.randn(rows, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    query, key, value = inputs
+    expected = torch.softmax(query @ key.mT * 0.5 + bias, -1) @ value
+    torch.testing.assert_close(attend_written(*inputs, plan, bias, 0.5), expected, **EXACT)
+    assert torch.autograd.gradcheck(lambda q, k, v, b: attend_written(q, k, v, plan, b, 0.5), [*inputs, bias])
+
+
+@pytest.mark.parametrize("as_bias", [False, True])
+def test_a_query_that_sees_nothing_gets_zeros_and_finite_gradients(as_bias: bool) -> None:
+    mask = torch.tensor([[True, True], [False, False]])[None, None]
+    plan = replace(Full().bind(Layout.of((2,))).pieces[0].plans[0], mask=mask, causal=False)
+    bias = torch.zeros(1, 1, 2, 2).masked_fill(~mask, float("-inf")) if as_bias else None
+    inputs = [torch.randn(1, 1, 2, 4).bfloat16().requires_grad_() for _ in range(3)]
+    mixed = attend_written(*inputs, plan, bias, 0.5)
+    mixed.sum().backward()
+    assert not mixed[0, 0, 1].any() and mixed[0, 0, 0].any()
+    assert all(x.grad is not None and x.grad.isfinite().all() for x in inputs)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_training_in_half_precision_is_near(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(room, "attend_written", lambda *given: calls.append(1) or attend_written(*given))
+    visibility = rule.bind(patterned_layout((40, 1, 33, 4)))
+    exact = drawn(78, torch.float32)
+    half = [x.detach().bfloat16().requires_grad_() for x in exact]
+    slope = torch.randn(78, 2, 8)
+    expected = attend(*exact, visibility, scale=0.35)
+    found = attend(*half, visibility, scale=0.35)
+    assert found.dtype == torch.bfloat16 and calls
+    expected.backward(slope)
+    found.backward(slope.bfloat16())
+    torch.testing.assert_close(found.float(), expected, rtol=0.03, atol=0.03)
+    for ours, theirs in zip(half, exact, strict=True):
+        assert ours.grad is not None and theirs.grad is not None
+        assert (ours.grad.float() - theirs.grad).norm() < 0.01 * theirs.grad.norm()
+
+
+def test_logits_are_not_rounded_under_autocast() -> None:
+    # Logits of 100 and more: in bfloat16 their neighbours are a half apart, and weights would be far off.
+    visibility = Full().bind(Layout.of((30,)))
+    inputs = [(6 * x.detach()).bfloat16().float().requires_grad_() for x in drawn(30, torch.float32)]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attend(*inputs, visibility, scale=1.0)
+    expected = attend(*inputs, visibility, scale=1.0)
+    torch.testing.assert_close(found.float(), expected, rtol=0.01, atol=0.05)
+
+
+def test_where_weights_are_kept() -> None:
+    x = torch.zeros(1, 1, 4, 2, dtype=torch.bfloat16, requires_grad=True)
+    assert keeps_weights(x, x, x, 0.0)
+    assert not keeps_weights(x, x, x, 0.1)
+    assert not keeps_weights(x.float(), x.float(), x.float(), 0.0)
+    assert not keeps_weights(x.detach(), x.detach(), x.detach(), 0.0)
+    long = x.expand(1, 1, 4, 2).repeat(1, 1, LONGEST // 4 + 1, 1)
+    assert not keeps_weights(x, long, long, 0.0)
+    with torch.no_grad():
+        assert not keeps_weights(x, x, x, 0.0)
+    with differentiable_twice():
+        assert not keeps_weights(x, x, x, 0.0)
