@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from hanformer.nn.functional.visibility import Piece, Plan
-from hanformer.nn.functional.written import hidden
+from hanformer.nn.functional.written import hidden, slopes_again
 
 Rectangle = tuple[Tensor, Tensor, Tensor]
 
@@ -201,7 +201,7 @@ class _Joint(torch.autograd.Function):
             given = zip(piece.plans, *(piece.spread(x) for x in (slope, mixed, whole)), strict=True)
             for plan, own_slope, own_mixed, log in given:
                 part, mask = next(rectangles), next(masks)
-                slopes += _flash_backward(plan, part, mask, context.scale, (own_slope, own_mixed, log))
+                slopes += _backward(plan, part, mask, context.scale, (own_slope, own_mixed, log))
         return tuple(slopes)
 
 
@@ -218,13 +218,15 @@ def _flash(plan: Plan, part: Rectangle, mask: Tensor | None, scale: float) -> tu
     return mixed, log if plan.blind is None else log.masked_fill(plan.blind, float("-inf"))
 
 
-def _flash_backward(
+def _backward(
     plan: Plan, part: Rectangle, mask: Tensor | None, scale: float, joint: Rectangle
 ) -> tuple[Tensor, ...]:
     """Gradients of queries, keys and values, from the slope, the result and the log-sum-exp of all pieces."""
     slope, mixed, log = joint
     if plan.query.places is not None:
         log = log.masked_fill(~plan.query.real()[:, None, :, None], float("inf"))
+    if slope.dtype == torch.bfloat16:
+        return slopes_again(plan, part, scale, (slope, mixed, log))
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
     log = log.squeeze(-1).contiguous()
     slopes: tuple[Tensor, ...] = kernel(

@@ -8,6 +8,8 @@ long as these products do, the more so the shorter the rows are.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,6 +20,9 @@ from hanformer.nn.functional.visibility import Plan
 
 #: Keys of a rectangle up to which weights are kept: beyond, they take more memory than the rest of a layer.
 LONGEST = 512
+#: Logits that are computed again at a time: 16 MiB in float32.
+PAIRS = 2**22
+_LOG2_E = math.log2(math.e)
 
 
 def keeps_weights(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> bool:
@@ -51,6 +56,42 @@ def hidden(plan: Plan, device: torch.device) -> Tensor | None:
         places = torch.arange(plan.key.length, device=device)
         return places[None, :] > places[:, None]
     return None if plan.mask is None else ~plan.mask
+
+
+def slopes_again(
+    plan: Plan, part: tuple[Tensor, Tensor, Tensor], scale: float, joint: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of a rectangle's queries, keys and values, the weights computed again from their log-sum-exp.
+
+    由 log-sum-exp 重新计算权重，得到一个矩形块的梯度。
+
+    `joint` is the slope, the result and the log-sum-exp [B, H, Q, 1] of all pieces that the rectangle is part of; +inf
+    where a query sees nothing. Rows are taken a few at a time, so that logits take little memory.
+    """
+    query, key, _ = part
+    pairs = query.shape[1] * query.shape[2] * key.shape[2]
+    rows = max(1, PAIRS // max(1, pairs))
+    unseen = hidden(plan, query.device)
+    found = []
+    for start in range(0, len(query), rows):
+        some = slice(start, start + rows)
+        own_unseen = unseen[some] if unseen is not None and unseen.ndim == 4 and len(unseen) > 1 else unseen
+        own = [tensor[some] for tensor in (*part, *joint)]
+        found.append(_slopes_again(own, own_unseen, scale))
+    of_query, of_key, of_value = (torch.cat(slopes) for slopes in zip(*found, strict=True))
+    return of_query, of_key, of_value
+
+
+def _slopes_again(own: Sequence[Tensor], unseen: Tensor | None, scale: float) -> tuple[Tensor, ...]:
+    query, key, value, slope, mixed, log = own
+    wide = torch.promote_types(query.dtype, torch.float32)
+    weights = ((query.to(wide) * (scale * _LOG2_E)) @ key.to(wide).mT).sub_(log.to(wide) * _LOG2_E).exp2_()
+    if unseen is not None:
+        weights.masked_fill_(unseen, 0.0)
+    of_value = weights.to(slope.dtype).mT @ slope
+    along = (slope.to(wide) * mixed.to(wide)).sum(-1, keepdim=True)
+    of_logits = weights.mul_((slope @ value.mT).to(wide).sub_(along)).to(query.dtype)
+    return (of_logits @ key).mul_(scale), (of_logits.mT @ query).mul_(scale), of_value
 
 
 class _Written(torch.autograd.Function):

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from hanformer.nn.functional import attend as room
+from hanformer.nn.functional import written
 from hanformer.nn.functional.attend import attend, differentiable_twice
+from hanformer.nn.functional.joint import hide
 from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.rules import Rule
+from hanformer.nn.functional.sparse_rules import Local, Sparse
 from hanformer.nn.functional.visibility import Causal, Full, UniLM, Visibility
-from hanformer.nn.functional.written import LONGEST, attend_written, keeps_weights
+from hanformer.nn.functional.written import LONGEST, attend_written, keeps_weights, slopes_again
 from tests.harness import EXACT, naive_attend, naive_visible, patterned_layout, rows_of
 
 RULES = [Full(), Causal(), UniLM()]
@@ -103,3 +106,35 @@ def test_where_weights_are_kept() -> None:
         assert not keeps_weights(x, x, x, 0.0)
     with differentiable_twice():
         assert not keeps_weights(x, x, x, 0.0)
+
+
+@pytest.mark.parametrize("pairs", [1, 2**22])
+@pytest.mark.parametrize("rule", [*RULES, Local(1)], ids=repr)
+def test_weights_computed_again(rule: Rule, pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(written, "PAIRS", pairs)
+    (piece,) = rule.bind(patterned_layout((5, 4, 1, 3))).pieces
+    rectangles = piece.rectangles(*drawn(13, torch.float64, size=2))
+    for plan, part in zip(piece.plans, rectangles, strict=True):
+        query, key, value = part = tuple(x.detach().requires_grad_() for x in part)
+        logits = hide(query @ key.mT * 0.7, plan)
+        log = logits.logsumexp(-1, keepdim=True)
+        log = log.masked_fill(log.isneginf(), float("inf"))
+        mixed = (logits - log).exp() @ value
+        slope = torch.randn_like(mixed)
+        expected = torch.autograd.grad(mixed, part, slope)
+        found = slopes_again(plan, part, 0.7, (slope, mixed.detach(), log.detach()))
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, **EXACT)
+
+
+def test_several_pieces_in_half_precision_are_near() -> None:
+    visibility = Sparse(rate=8, radius=4).bind(Layout.of((37, 1, 300)))
+    assert len(visibility.pieces) > 1
+    exact = drawn(338, torch.float32)
+    half = [x.detach().bfloat16().requires_grad_() for x in exact]
+    slope = torch.randn(338, 2, 8)
+    attend(*exact, visibility, scale=0.35).backward(slope)
+    attend(*half, visibility, scale=0.35).backward(slope.bfloat16())
+    for ours, theirs in zip(half, exact, strict=True):
+        assert ours.grad is not None and theirs.grad is not None
+        assert (ours.grad.float() - theirs.grad).norm() < 0.01 * theirs.grad.norm()
