@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_type_hints
@@ -102,13 +103,29 @@ def _assigned(record: Any, given: Sequence[tuple[str, list[str], str]]) -> Any:
     changes: dict[str, Any] = {}
     for name, path, text in given:
         if path[0] not in known:
-            raise UserError(f"--set {name}: unknown name {path[0]!r}; {_there_are(record, known)}")
+            raise UserError(
+                f"--set {name}: unknown name {path[0]!r}; {_there_are(record, known)}{_near(record, path[0])}"
+            )
         if len(path) == 1:
             changes[path[0]] = _value(name, getattr(record, path[0]), text, known[path[0]])
     for field_name in dict.fromkeys(path[0] for _, path, _ in given if len(path) > 1):
         below = [(name, path[1:], text) for name, path, text in given if path[1:] and path[0] == field_name]
         changes[field_name] = _assigned(changes.get(field_name, getattr(record, field_name)), below)
     return replace(record, **changes)
+
+
+def _near(record: Any, name: str) -> str:
+    """The field, or the field of a group, whose name is nearest; nothing where none is near."""
+    groups = {entry.name: getattr(record, entry.name) for entry in fields(record)}
+    dotted = {name: name for name in groups} | {
+        entry.name: f"{group}.{entry.name}"
+        for group, value in groups.items()
+        if is_dataclass(value) and not isinstance(value, type)
+        for entry in fields(value)
+        if entry.name not in groups
+    }
+    found = get_close_matches(name, dotted, 1, 0.75)
+    return f"; did you mean {dotted[found[0]]}?" if found else ""
 
 
 def _there_are(record: Any, known: Mapping[str, str]) -> str:

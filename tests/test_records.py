@@ -165,3 +165,17 @@ def test_what_is_no_pairs_of_numbers(text: str) -> None:
         assign(Line(), {"knots": text})
     with pytest.raises(UserError, match="knots: expected pairs of numbers"):
         read_record(Line(), {"knots": [[1, 2, 3]]})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("inner.cuont", r"unknown name 'cuont'; there are .*; did you mean count\?$"),
+        ("cuont", r"unknown name 'cuont'; there are .*; did you mean inner\.count\?$"),
+        ("wrod", r"unknown name 'wrod'; there are .*; did you mean word\?$"),
+        ("colour", r"unknown name 'colour'; there are [^;]*$"),
+    ],
+)
+def test_a_near_name_is_proposed(name: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        assign(Whole(), {name: "3"})

@@ -29,7 +29,7 @@ from hanformer.cli import (
     score,
     train,
 )
-from hanformer.cli.command import RecordCommand
+from hanformer.cli.command import add_command
 from hanformer.errors import UserError
 
 app = typer.Typer(
@@ -59,24 +59,24 @@ def about(
 
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
+add_command(app, "evaluate", evaluate.evaluate)
+add_command(app, "predict", predict.predict)
 app.command("solve", help="The same as `predict`, for word problems. 解应用题（同 predict）。")(
     predict.predict
 )
-app.command("demo")(demo.demo)
-app.command("inspect")(inspect.inspect)
-app.command("convert")(convert.convert)
-app.command("fill-mask")(fill_mask.fill_mask)
-app.command("embed")(embed.embed)
-app.command("compare")(compare.compare)
-app.command("lab")(lab.lab)
-app.command("parse")(parse.parse)
-app.command("chat")(chat.chat)
-app.command("generate", cls=RecordCommand)(generate.Generate)
-app.command("diagnose", cls=RecordCommand)(diagnose.Diagnose)
-app.command("score")(score.score)
-app.command("report")(report.report)
+add_command(app, "demo", demo.demo)
+add_command(app, "inspect", inspect.inspect)
+add_command(app, "convert", convert.convert)
+add_command(app, "fill-mask", fill_mask.fill_mask)
+add_command(app, "embed", embed.embed)
+add_command(app, "compare", compare.compare)
+add_command(app, "lab", lab.lab)
+add_command(app, "parse", parse.parse)
+add_command(app, "chat", chat.chat)
+add_command(app, "generate", generate.Generate)
+add_command(app, "diagnose", diagnose.Diagnose)
+add_command(app, "score", score.score)
+add_command(app, "report", report.report)
 
 
 # What typer raises for options that it cannot use; typer names only this subclass in public.

@@ -58,9 +58,7 @@ def chat(
     seed: Annotated[int | None, _reply(help="Seed of the draws. 随机种子。")] = None,
     plain: Annotated[
         bool,
-        _reply(
-            "--plain", help="Without the remedies that are on by default. 不用默认的防重复、防不终止措施。"
-        ),
+        _reply("--plain", help="Without the remedies that are on by default. 不用默认的防重复措施。"),
     ] = False,
     precision: Precision = "auto",
     device: Device = "auto",

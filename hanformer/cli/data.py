@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hanformer.cli.command import add_command
+
 app = typer.Typer(help="Look at data sets. 查看数据集。", no_args_is_help=True)
 
 
@@ -15,7 +17,6 @@ def verbs() -> None:
     """Look at data sets. 查看数据集。"""
 
 
-@app.command("check")
 def check(
     path: Annotated[
         Path,
@@ -41,7 +42,6 @@ def check(
     )
 
 
-@app.command("coverage")
 def coverage(
     path: Annotated[
         Path,
@@ -61,7 +61,6 @@ def coverage(
             typer.echo(line)
 
 
-@app.command("text")
 def text(
     sources: Annotated[
         Path,
@@ -91,7 +90,6 @@ def text(
     typer.echo(f"{out}: {total:,} characters; next: hanformer train pretrain --data {out} --out runs/encoder")
 
 
-@app.command("generate")
 def generate(
     count: Annotated[int, typer.Argument(min=1, help="How many problems. 题目数量。")] = 10,
     seed: Annotated[int, typer.Option(help="The same seed gives the same problems. 随机种子。")] = 0,
@@ -114,3 +112,9 @@ def generate(
         raise UserError(f"--split: expected one of {', '.join(splits)}, got {split!r}")
     for problem in draw(count, seed, split):  # type: ignore[arg-type]
         typer.echo(json.dumps(asdict(problem), ensure_ascii=False))
+
+
+add_command(app, "check", check)
+add_command(app, "coverage", coverage)
+add_command(app, "text", text)
+add_command(app, "generate", generate)

@@ -20,7 +20,7 @@ def embed(
         typer.Option(
             "--input",
             help="A text a line, or JSON lines with --field; plain, .gz or .zip; - is standard input. "
-            "输入文件：每行一条文本，或配合 --field 的 JSON 行；- 为标准输入。",
+            "每行一条文本，或配合 --field 的 JSON 行；- 为标准输入。",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The .npy file to write, float32 [n, C]. 输出文件。")],

@@ -8,19 +8,23 @@ from typing import Annotated
 
 import typer
 
-from hanformer.cli.options import Beams, Beside, Data, Device, Precision, Threads, prepare_machine
+from hanformer.cli.options import Beams, Beside, Device, Precision, Threads, prepare_machine
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder. 运行目录。")],
-    data: Data = "generated",
+    data: Annotated[
+        str,
+        typer.Option(
+            help="A test file, or a folder or zip with one, of the kind the run was trained on; for word problems also "
+            "generated. 测试数据；应用题可用 generated 。"
+        ),
+    ] = "generated",
     beams: Beams = 3,
     beside: Beside = None,
     without: Annotated[
         Path | None,
-        typer.Option(
-            help="Leave out problems that also stand in this data set. 去掉同时出现在该数据集中的题目。"
-        ),
+        typer.Option(help="Leave out problems that also stand in this data set. 去掉其中也有的题目。"),
     ] = None,
     rows: Annotated[
         int | None,
@@ -31,7 +35,7 @@ def evaluate(
     length: Annotated[
         int | None,
         typer.Option(
-            help="Tokens of a row, other than in training (pretrained models). 评测时每行的词元数（预训练模型）。"
+            help="Tokens of a row, other than in training (pretrained models). 预训练：每行词元数。"
         ),
     ] = None,
     voting: Annotated[
@@ -58,14 +62,23 @@ def evaluate(
     Word problems: an answer is right when it equals the given one to 6 decimals or to a relative 1e-4; a problem that
     cannot be read or solved counts as wrong. What other tasks measure stands in docs/tasks.md.
     """
+    import warnings
+
     from hanformer.errors import UserError
-    from hanformer.tasks.serving import ServingOptions, open_service
+    from hanformer.tasks.serving import ServingOptions, check_data, open_service, was_trained_on
 
     if out is not None and not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}; make it first, or choose another place")
+    check_data(run, data)
     target = prepare_machine(device, threads)
     options = ServingOptions(beams, str(target), precision, tuple(beside or ()), rows, length, voting)
     service = open_service(run, options)
+    if was_trained_on(run, data):
+        warnings.warn(
+            f"{data}: this run was trained on it, and rows that it knows by heart flatter it; judge by others (a "
+            "column named split sets some apart)",
+            stacklevel=1,
+        )
     found = service.evaluate(data, without)
     typer.echo(json.dumps(dict(found.figures)) if figures else found.text)
     if out is not None:

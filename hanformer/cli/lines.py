@@ -25,10 +25,13 @@ def lines() -> Iterator[str]:
 
     Raises UserError for a line that is not UTF-8.
     """
+    from hanformer.data.files import TO_UTF_8
     from hanformer.errors import UserError
 
     for number, raw in enumerate(sys.stdin.buffer, start=1):
         try:
             yield raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
-            raise UserError(f"standard input: line {number} is not UTF-8; convert it to UTF-8") from None
+            raise UserError(
+                f"standard input: line {number} is not UTF-8; convert it to UTF-8 ({TO_UTF_8})"
+            ) from None

@@ -17,7 +17,7 @@ Checkpoint = Annotated[
 Family = Annotated[
     str | None,
     typer.Option(
-        help="bert, albert, nezha, roformer, ... where it is not recognised. 模型家族，可自动识别时省略。"
+        help="bert, albert, nezha, roformer, ... where it is not recognised. 模型家族，一般可省略。"
     ),
 ]
 Application = Annotated[str | None, typer.Option(help="lm or unilm, where the file does not say. 应用方式。")]

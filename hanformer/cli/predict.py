@@ -19,7 +19,10 @@ def predict(
     run: Annotated[Path, typer.Argument(help="A run folder. 运行目录。")],
     text: Annotated[
         list[str] | None,
-        typer.Argument(help="Problems; without any, lines of standard input. 题目；省略时读标准输入。"),
+        typer.Argument(
+            help="Texts or word problems (pairs: two texts with a tab between); without any, lines of standard input. "
+            "文本或题目，省略时读标准输入；文本对用 Tab 隔开。"
+        ),
     ] = None,
     beams: Beams = 3,
     beside: Beside = None,
@@ -29,7 +32,9 @@ def predict(
 ) -> None:
     """Answer texts with a trained run of any task, a line each; word problems: the expression and the exact answer.
 
-    用训练好的模型逐行作答；应用题输出算式与答案。 A blank line is answered by a blank line.
+    用训练好的模型逐行作答；应用题输出算式与答案。
+
+    A blank line is answered by a blank line.
 
     Example: hanformer solve runs/demo "小明有5个苹果，吃了2个，还剩几个？"
     """

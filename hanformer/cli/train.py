@@ -6,7 +6,7 @@ from typing import Final
 
 import typer
 
-from hanformer.cli.command import RecordCommand
+from hanformer.cli.command import add_command
 from hanformer.cli.train_arithmetic import Arithmetic
 from hanformer.cli.train_chat import Chat
 from hanformer.cli.train_classify import Classify
@@ -38,4 +38,4 @@ def tasks() -> None:
 
 
 for _name, _task in TASKS.items():
-    app.command(_name, cls=RecordCommand)(_task)
+    add_command(app, _name, _task)

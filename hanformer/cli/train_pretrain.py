@@ -12,7 +12,7 @@ from hanformer.cli.training import TextTraining, best
 class Pretrain(TextTraining):
     """Pretrain a language model on text: masked (mlm), causal (lm) or mixed (unilm), new or continued.
 
-    用文本预训练语言模型：掩码（mlm）、因果（lm）或混合（unilm）；可从已有模型继续。
+    预训练语言模型：掩码 mlm、因果 lm 或混合 unilm，从零开始或在已有模型上继续。
 
     Example: hanformer train pretrain --data novels/ --out runs/encoder --set objective=mlm
     """
@@ -33,6 +33,7 @@ class Pretrain(TextTraining):
         recipe = self.choose(PretrainRecipe())
         device = self.machine()
         corpus = open_corpus(self.data, recipe.valid_file or None)
-        typer.echo(f"{len(corpus.train)} files to train on, {len(corpus.valid)} to choose by")
+        held = f"{len(corpus.valid)}" if corpus.valid else f"{recipe.valid:,} rows of them"
+        typer.echo(f"files: {len(corpus.train)} to train on, {held} to choose by")
         history = self.train(train, recipe, corpus, device)
         self.ended(f"loss {best(history, 'loss', min):.4f} a token")

@@ -83,7 +83,10 @@ class Training(ABC):
 
     def ended(self, best: str) -> None:
         """Says what was best, and the command that judges it. 报告最佳结果与下一步命令。"""
-        typer.echo(f"best validation {best}; next: hanformer evaluate {self.out} --data {self.data}")
+        data = Path(self.data)
+        holds_parts = not data.is_file() or data.suffix.lower() == ".zip"
+        judged = self.data if holds_parts else "TEST (rows that it has not seen)"
+        typer.echo(f"best validation {best}; next: hanformer evaluate {self.out} --data {judged}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,18 +122,25 @@ class TextTraining(Training):
         str | None,
         train_option(help="A pretrained model to fine-tune: a folder or a hub id. 要微调的预训练模型。"),
     ] = None
-    resume: Resume = False
+    resume: Annotated[
+        bool,
+        train_option("--resume", help="Go on with a run that was cut, by its own choices. 按原配方续训。"),
+    ] = False
     device: Device = "auto"
     threads: Threads = None
 
     def choose(self, default: TextRecipeT, own: Mapping[str, str | Path | None] | None = None) -> TextRecipeT:
-        """The recipe: a file, then the options with names of their own (`own` are the task's), then `--set`.
+        """The recipe: a file, or that of the run which goes on; then the options with names of their own (`own` are the
+        task's), then `--set`.
 
-        命令所用的配方：先读文件，再按各选项与 --set 修改。
+        命令所用的配方：先读文件（续训时读运行目录），再按各选项与 --set 修改。
         """
         from hanformer.tasks.text_recipe import read_recipe, with_tricks
+        from hanformer.train.runs import RUN_FILE
 
-        chosen = default if self.recipe is None else read_recipe(default, self.recipe)
+        begun = self.out / RUN_FILE if self.resume and (self.out / RUN_FILE).exists() else None
+        file = self.recipe or begun
+        chosen = default if file is None else read_recipe(default, file)
         named = {
             "train.average": self.average,
             "train.tensorboard": self.tensorboard,

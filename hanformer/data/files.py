@@ -19,6 +19,10 @@ from typing import IO, Final
 from hanformer.errors import UserError
 
 _CHUNK: Final = 1 << 20
+#: How to convert what is not UTF-8.
+TO_UTF_8: Final = "of GBK: iconv -f GB18030 -t UTF-8 OLD > NEW"
+#: What every document of Excel or Word holds, which is a zip.
+_OFFICE: Final = "[Content_Types].xml"
 _LONGEST_RECORD: Final = 1 << 26
 _SPACE: Final = " \t\r\n"
 
@@ -69,8 +73,8 @@ def lines(path: str | Path) -> Iterator[str]:
                 yield raw.removesuffix(b"\r").decode("utf-8")
             except UnicodeDecodeError as error:
                 raise UserError(
-                    f"{name}: line {number} is not UTF-8 (byte {error.start + 1} of the line); "
-                    "convert the file to UTF-8"
+                    f"{name}: line {number} is not UTF-8 (byte {error.start + 1} of the line); convert the file to "
+                    f"UTF-8 ({TO_UTF_8}; in Excel: save as CSV UTF-8)"
                 ) from None
 
 
@@ -158,6 +162,10 @@ def _zip_members(
 ) -> Iterator[tuple[str, Iterator[bytes]]]:
     with zipfile.ZipFile(file) as archive:
         names = _files_of(archive)
+        if _OFFICE in names:
+            raise UserError(
+                f"{path}: a document of Excel or Word, not a file of text; save it as CSV UTF-8, or as plain text"
+            )
         wanted = [name for name in names if name.lower().endswith(suffixes)] if suffixes else []
         for name in wanted or names:
             with archive.open(name) as member:

@@ -27,6 +27,7 @@ _PACKED: Final = (".gz", ".xz", ".zip")
 #: Characters of a cell: quotes that never close should not read a whole file into memory.
 _LONGEST_CELL: Final = 1 << 26
 _SHOWN: Final = 80
+_LISTED: Final = 5
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,11 @@ def find_splits(path: str | Path) -> dict[str, Path]:
     files = sorted(file for file in place.iterdir() if file.is_file() and _plain_suffix(file) in _SUFFIXES)
     if found := splits_among(files, place):
         return found
-    raise UserError(f"{place}: no file named train, valid (dev) or test with one of {', '.join(_SUFFIXES)}")
+    held = ", ".join(file.name for file in files[:_LISTED])
+    advice = f"; it holds {held}: rename what should be one of them, or give a file alone" if held else ""
+    raise UserError(
+        f"{place}: no file named train, valid (dev) or test with one of {', '.join(_SUFFIXES)}{advice}"
+    )
 
 
 def splits_among(files: Sequence[Path], place: Path) -> dict[str, Path]:
@@ -156,7 +161,10 @@ def _cells(path: str | Path, kind: str) -> Iterator[tuple[int, list[str]]]:
             if any(cell.strip() for cell in row):
                 yield reader.line_num, row
     except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num}: not comma-separated values ({error})") from None
+        raise UserError(
+            f"{path}: line {reader.line_num}: not comma-separated values ({error}); expected commas, no semicolons, "
+            "and quotes around a cell that holds a comma or a quote"
+        ) from None
 
 
 def _of_cells(

@@ -20,6 +20,16 @@ VALIDATION = "validation"
 DATA, PREPARED = "{data}", "{prepared}"
 
 
+#: What every file says.
+_EXAMPLES = {
+    "title": 'title = "Is FGM worth its time?"',
+    "train": 'train = "classify --data {data}/reviews"',
+    "figures": 'figures = { accuracy = "percent" }',
+    "variants": 'variants = { plain = "", FGM = "--trick fgm" }',
+    "curve": 'curve = "accuracy"',
+}
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One training with one choice changed at a time, over several seeds.
@@ -65,8 +75,8 @@ def read_comparison(path: str | Path) -> Comparison:
     known = Comparison.__dataclass_fields__
     if unknown := sorted(set(values) - set(known)):
         raise UserError(f"{path}: unknown name {unknown[0]!r}; expected {', '.join(known)}")
-    if missing := [name for name in ("title", "train", "figures", "variants", "curve") if name not in values]:
-        raise UserError(f"{path}: {missing[0]} is missing")
+    if missing := [name for name in _EXAMPLES if name not in values]:
+        raise UserError(f"{path}: {missing[0]} is missing; for example {_EXAMPLES[missing[0]]}")
     for name, value in values.items():
         _check(f"{path}: {name}", name, value)
     return Comparison(**{**values, "seeds": tuple(values.get("seeds", (0, 1, 2)))})

@@ -216,7 +216,17 @@ def _refuse(checkpoint: Checkpoint, report: LoadReport, changes: Mapping[str, An
 def _refuse_misfits(checkpoint: Checkpoint, report: LoadReport) -> None:
     foreign = checkpoint.dialect == "own" and report.unexpected
     if not report.fits or foreign:
-        raise UserError(f"{checkpoint.origin}: weights and config disagree: {report.complaint()}")
+        raise UserError(
+            f"{checkpoint.origin}: weights and config disagree: {report.complaint()}{_of_heads(report)}"
+        )
+
+
+def _of_heads(report: LoadReport) -> str:
+    """What it means where a head is all that is missing."""
+    heads = tuple(HEAD_PARAMETERS.values())
+    if report.misshapen or report.unexpected or not all(name.startswith(heads) for name in report.missing):
+        return ""
+    return "; the file holds no head of that kind, as after training for another task: use the model it was made from"
 
 
 def _refuse_losses(checkpoint: Checkpoint, report: LoadReport, changes: Mapping[str, Any]) -> None:

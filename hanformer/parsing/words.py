@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hanformer.errors import UserError
+from hanformer.text.basic import is_chinese
 from hanformer.text.vocabulary import SpecialTokens, Vocabulary
 from hanformer.text.word_segmentation import segmenter
 from hanformer.weights.atomic import write_text
@@ -16,6 +18,8 @@ from hanformer.weights.atomic import write_text
 UNKNOWN, END = "<unk>", "<eos>"
 WORDS_FILE, OPTIONS_FILE = "words.txt", "words.json"
 _SPECIALS = SpecialTokens(pad=None, unk=UNKNOWN, cls=None, sep=None, mask=None)
+#: Characters: words of Chinese have two or so.
+_LONG = 6
 _NUMBER = re.compile(r"[0-9][0-9.,/:-]*")
 
 
@@ -25,6 +29,12 @@ def _chinese(text: str) -> list[str]:
 
 def _characters(text: str) -> list[str]:
     return [character for character in text if not character.isspace()]
+
+
+def _length_of_chinese(words: Sequence[str]) -> float:
+    """The mean length of words, where half of them or more hold ideographs; else 0."""
+    chinese = [len(word) for word in words if any(map(is_chinese, word))]
+    return sum(chinese) / len(chinese) if 2 * len(chinese) >= len(words) else 0.0
 
 
 #: How a line is cut into words.
@@ -76,6 +86,12 @@ class Words:
             raise UserError(
                 f"expected words that occur {minimum_count} times or more, and a vocabulary with room for them, found "
                 "none; lower minimum_count, raise model.vocabulary_size, or look at the text"
+            )
+        if segment == "spaces" and (length := _length_of_chinese(found.tokens)) > _LONG:
+            warnings.warn(
+                f"the text is cut at spaces, into pieces of {length:.0f} characters: Chinese words have no spaces "
+                "between them; choose --set segment=jieba or --set segment=characters",
+                stacklevel=2,
             )
         return cls(found, segment)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from hanformer.errors import UserError
-from hanformer.train.runs import task_of
+from hanformer.train.data_files import fingerprints
+from hanformer.train.runs import read_description, run_of, task_of
 
 Row = TypeVar("Row")
 
@@ -76,6 +77,12 @@ SERVICES: dict[str, str] = {
     "tag": "hanformer.tasks.tag.service:open_service",
 }
 
+#: The word for problems of the embedded generator, in place of a path.
+GENERATED = "generated"
+
+#: Tasks that judge by what they held out of one file, or warn of it themselves.
+HOLDING_OUT = ("arithmetic", "recurrent")
+
 #: Tasks whose evaluation writes a text for every row, which takes time.
 WRITING = ("chat", "seq2seq")
 
@@ -85,6 +92,31 @@ def spread(rows: Sequence[Row], count: int | None) -> list[Row]:
     if count is None or count >= len(rows):
         return list(rows)
     return [rows[place * len(rows) // count] for place in range(count)]
+
+
+def check_data(run: str | Path, data: str) -> None:
+    """Raises UserError where a run of another task than word problems would be judged by generated ones.
+
+    除应用题外，评测必须指定数据。
+    """
+    task = task_of(run)
+    if data == GENERATED and task != "arithmetic" and not Path(data).exists():
+        raise UserError(
+            f"{run}: a run of {task}: name what to judge by, such as --data test.tsv or a folder with one"
+        )
+
+
+def was_trained_on(run: str | Path, data: str) -> bool:
+    """Whether a file holds, byte for byte, what a run was trained on as its one file (a zip may hold other parts).
+
+    数据文件是否就是该运行的训练文件。
+    """
+    values = read_description(run_of(run))
+    known, path = values.get("files", {}), Path(data)
+    learned = known.get(Path(str(values.get("data"))).name)
+    if values.get("task") in HOLDING_OUT:
+        return False
+    return path.is_file() and path.suffix.lower() != ".zip" and learned in fingerprints(data).values()
 
 
 def open_service(run: str | Path, options: ServingOptions) -> Service:

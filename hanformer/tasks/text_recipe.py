@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,8 @@ from hanformer.train.sizes import Sizes
 _FIRST_WIDE = 0x2E80
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 KINDS = ("characters", "pieces")
+#: Channels of a model from which on a rate above the second number is too high to go on with its weights.
+_LARGE, _HIGH_RATE = 512, 2e-4
 
 RecipeT = TypeVar("RecipeT", bound="TextRecipe")
 
@@ -120,7 +123,8 @@ def read_recipe(default: RecipeT, path: str | Path) -> RecipeT:
     try:
         return read_record(default, table)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        of_run = f"; this is a run of {values['task']}" if "task" in values else ""
+        raise UserError(f"{path}: {error}{of_run}") from None
 
 
 def make_tokenizer(recipe: TextRecipe, texts: Iterable[str], added: Sequence[str] = ()) -> Tokenizer:
@@ -171,7 +175,19 @@ def make_transformer(
     if not isinstance(model, Transformer):
         raise UserError(f"{recipe.start_from}: expected a model of one stack, got an encoder and a decoder")
     check_vocabulary(model.config, tokenizer)
+    _warn_of_rate(recipe, model.config.hidden_size)
     return model
+
+
+def _warn_of_rate(recipe: TextRecipe, width: int) -> None:
+    """The defaults suit small models: a large one forgets at such rates what it knew."""
+    rate = recipe.train.learning_rate
+    if recipe.optimizer == "adamw" and width >= _LARGE and rate > _HIGH_RATE:
+        warnings.warn(
+            f"{recipe.start_from}: learning_rate={rate} is high for a pretrained model of {width} channels; 1e-5 to "
+            "5e-5 is usual, as by --set learning_rate=2e-5",
+            stacklevel=3,
+        )
 
 
 def _other_attention(recipe: TextRecipe) -> Mechanism | None:

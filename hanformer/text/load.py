@@ -22,7 +22,7 @@ from hanformer.text.sentencepiece_tokenizer import SentencePieceTokenizer
 from hanformer.text.vocabulary import Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
 from hanformer.text.wordpiece_files import settles_words
-from hanformer.weights.hub import SMALL_FILES, local_place, reaching
+from hanformer.weights.hub import SMALL_FILES, local_place, reaching, said_of_name
 
 ACCEPTED: Final = (
     "vocab.txt (WordPiece), *.model (SentencePiece), vocab.json or vocab.txt with merges.txt (byte-level BPE), "
@@ -57,7 +57,9 @@ def load_tokenizer(path: str | Path, kind: str | None = None) -> Tokenizer:
 def _opened(path: Path, kind: str | None) -> Tokenizer:
     """The tokenizer of what lies at the path."""
     if not path.exists():
-        raise UserError(f"{path}: does not exist; expected a folder, a hub id or a file: {ACCEPTED}")
+        raise UserError(
+            said_of_name(path) or f"{path}: does not exist; expected a folder, a hub id or a file: {ACCEPTED}"
+        )
     file = _chosen(path) if path.is_dir() else path
     if (halves := _halves(file)) is not None:
         return ByteLevelTokenizer.from_files(*halves)

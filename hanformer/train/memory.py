@@ -131,7 +131,8 @@ def activation_bytes(config: ModelConfig) -> int:
 
     In fp32 two norms' inputs and the residual stream (and RMS norms' products); in bf16 the inputs of linear layers,
     query, key, value and what attention gives, and the feed-forward's inner layer on both sides of its activation
-    (twice in a gated one). Dropout's masks and a decoder's look at its memory come on top.
+    (twice in a gated one). Dropout's masks and a decoder's look at its memory come on top, and on a CPU the weights of
+    attention, 2 bytes a head and key in rows of at most 512.
     """
     wide = (5 if config.norm.startswith("rms") else 3) * config.hidden_size
     heads = 2 * (config.attention_heads + config.groups) * config.head_size

@@ -30,7 +30,8 @@ def complaint_of_warm_up(options: TrainOptions, total: int | None) -> str:
         return ""
     return (
         f"warm_up={options.warm_up} takes more than half of the {total} updates, and the rate stays low: the model may "
-        f"learn little; try --set warm_up={total // 10}, more epochs, or smaller batches"
+        f"learn little; try --set warm_up={total // 10}, more epochs, or smaller "
+        "batches (--set token_budget=...)"
     )
 
 

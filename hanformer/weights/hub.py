@@ -9,13 +9,27 @@ from pathlib import Path
 from typing import Final
 
 from hanformer.errors import UserError
-from hanformer.weights.embedded import embedded_place
+from hanformer.weights.embedded import NAMES, embedded_place
 
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
+_BARE_NAME: Final = re.compile(r"[\w-]+")
 #: Configs and tokenizers.
 SMALL_FILES: Final = ("*.json", "*.txt", "*.model", "*.bpe")
 #: These and the weights.
 ALL_FILES: Final = (*SMALL_FILES, "*.safetensors", "*.bin", "*.ckpt*", "*.index", "*.data-*", "checkpoint")
+
+
+def said_of_name(path: str | Path) -> str:
+    """What to do about a bare name (no slash, no ending) of which nothing lies here; nothing for any other path.
+
+    对不存在的裸名称的提示。
+    """
+    if not _BARE_NAME.fullmatch(str(path)):
+        return ""
+    return (
+        f"{path}: nothing of that name lies here; give a path, {' or '.join(NAMES)} (the model in the package), or a "
+        "model of the hub with its owner, as google-bert/bert-base-chinese"
+    )
 
 
 def local_place(path: str | Path, files: tuple[str, ...] = ALL_FILES) -> Path:

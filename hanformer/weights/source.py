@@ -10,6 +10,7 @@ from hanformer.errors import UserError
 from hanformer.weights.bundle import VERSION_1, Bundle, BundleIndex
 from hanformer.weights.bundle_writer import CHECKPOINT_FILE, named_checkpoint, write_bundle
 from hanformer.weights.checks import shortened
+from hanformer.weights.hub import said_of_name
 from hanformer.weights.megatron import RANK_FILE, MegatronRanks, megatron_folder
 from hanformer.weights.npz_files import NpzFile
 from hanformer.weights.protocols import Source, TensorInfo
@@ -49,7 +50,8 @@ def open_source(path: str | Path, *, checksums: bool = True) -> Source:
     if _is_bundle(target):
         return Bundle(path, checksums=checksums)
     raise UserError(
-        f"{path}: no such file, folder or prefix; expected {_ACCEPTED}. {_neighbours(target.parent)}"
+        said_of_name(path)
+        or f"{path}: no such file, folder or prefix; expected {_ACCEPTED}. {_neighbours(target.parent)}"
     )
 
 

@@ -177,6 +177,7 @@ def test_models_that_cannot_are_refused(refused: Callable[..., str], bert: Path,
         save(model, tmp_path / name)
         (tmp_path / name / "vocab.txt").write_bytes((bert / "vocab.txt").read_bytes())
         assert said in refused("fill-mask", tmp_path / name, "[MASK]")
+    assert "holds no head of that kind" in refused("fill-mask", tmp_path / "pooled", "[MASK]")
     (bert / "vocab.txt").write_bytes((bert / "vocab.txt").read_bytes() + "雪\n".encode())
     (tmp_path / "a.txt").write_text("今天\n", encoding="utf-8")
     assert "belong" in refused("embed", bert, "--input", tmp_path / "a.txt", "--out", tmp_path / "v.npy")

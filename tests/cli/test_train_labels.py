@@ -43,7 +43,7 @@ def test_pair_from_file_to_answer(tmp_path: Path, run: Run) -> None:
     code, said, _ = run("evaluate", out, "--data", data, *MACHINE)
     assert code == 0 and "spearman" in said
     code, said, error = run("predict", out, "甲\t乙", "甲", *MACHINE)
-    assert code == 2 and -1 <= float(said) <= 1 and "two texts with a tab" in error
+    assert code == 2 and -1 <= float(said) <= 1 and r"printf 'FIRST\tSECOND\n' |" in error
 
 
 def test_a_validation_file_is_a_choice_of_the_run(tmp_path: Path, run: Run) -> None:
@@ -55,7 +55,7 @@ def test_a_validation_file_is_a_choice_of_the_run(tmp_path: Path, run: Run) -> N
     assert code == 0 and "40 texts to train on, 10 to choose by" in said
     code, said, _ = run(*again, "--recipe", tmp_path / "first" / "run.toml")
     assert code == 0 and "40 texts to train on, 10 to choose by" in said
-    code, _, said = run(*first, *SMALL, "--resume")
+    code, _, said = run(*first, "--valid", data, *SMALL, "--resume")
     assert code == 2 and "recipe.valid_file" in said
     write_rows(valid, one_label(40, 1))
     code, _, said = run(*first, "--valid", valid, *SMALL, "--resume")

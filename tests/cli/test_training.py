@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from hanformer.cli.train import TASKS
 from hanformer.cli.train_classify import Classify
+from hanformer.cli.train_pair import Pair
 from hanformer.cli.training import TextTraining, best
+from hanformer.errors import UserError
 from hanformer.tasks.classify.recipe import ClassifyRecipe
+from hanformer.tasks.pair.recipe import PairRecipe
 from hanformer.tasks.serving import SERVICES
 from hanformer.train.history import History, Record
+from hanformer.train.runs import RunDescription, write_description
 from hanformer.train.trainer import Trainer
 from tests.cli.conftest import Run
 from tests.tasks.classify.toy import one_label, write_rows
@@ -103,3 +108,38 @@ def test_an_interruption_before_anything_is_kept(
     data = write_rows(tmp_path / "all.tsv", one_label(40, 0))
     code, _, error = run("train", "classify", "--data", data, "--out", tmp_path / "run", *SMALL)
     assert (code, error) == (130, "hanformer: interrupted\n")
+
+
+def test_what_was_trained_on_is_not_what_to_judge_by(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = write_rows(tmp_path / "all.tsv", one_label(40, 0)), tmp_path / "run"
+    for data, said in ((file, "TEST (rows that it has not seen)"), (tmp_path, str(tmp_path))):
+        Classify(out=out, data=str(data)).ended("F1 1")
+        told = capsys.readouterr().out
+        assert told == f"best validation F1 1; next: hanformer evaluate {out} --data {said}\n"
+    assert run("train", "classify", "--data", file, "--out", out, *SMALL)[0] == 0
+    copy = write_rows(tmp_path / "copy.tsv", one_label(40, 0))
+    other = write_rows(tmp_path / "other.tsv", one_label(40, 1))
+    assert "warning: " + str(copy) + ": this run was trained on it" in run("evaluate", out, "--data", copy)[2]
+    assert not run("evaluate", out, "--data", other)[2]
+
+
+def test_a_run_goes_on_by_its_own_choices(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    began = Classify(out=out, data="rows.tsv", loss="focal", tricks=["fgm"], assignments=["valid=7"])
+    recipe = began.choose(ClassifyRecipe(), {"loss": began.loss})
+    again = Classify(out=out, data="rows.tsv", resume=True)
+    assert again.choose(ClassifyRecipe()) == ClassifyRecipe()  # nothing there
+    out.mkdir()
+    write_description(out, RunDescription("classify", "rows.tsv", recipe))
+    assert again.choose(ClassifyRecipe()) == recipe
+    assert replace(again, assignments=["epochs=30"]).choose(ClassifyRecipe()).train.epochs == 30
+    assert replace(again, resume=False).choose(ClassifyRecipe()) == ClassifyRecipe()
+    with pytest.raises(UserError, match=r"run\.toml: .*; this is a run of classify"):
+        Pair(out=out, data="rows.tsv", resume=True).choose(PairRecipe())
+
+
+def test_only_word_problems_are_judged_without_data(refused: Callable[..., str], tmp_path: Path) -> None:
+    write_description(tmp_path, RunDescription("tag", "a.txt", ClassifyRecipe()))
+    assert "name what to judge by, such as --data test.tsv" in refused("evaluate", tmp_path)

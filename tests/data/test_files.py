@@ -130,8 +130,18 @@ def test_a_line_that_is_not_utf8_is_named(tmp_path):
     path.write_bytes("好\n".encode() + b"ab\xff\n")
     read = lines(path)
     assert next(read) == "好"
-    with pytest.raises(UserError, match=r"line 2 is not UTF-8 \(byte 3"):
+    with pytest.raises(UserError, match=r"line 2 is not UTF-8 \(byte 3.*iconv -f GB18030 -t UTF-8"):
         next(read)
+
+
+@pytest.mark.parametrize("name", ["table.xlsx", "renamed.csv"])
+def test_a_workbook_is_no_table_of_text(tmp_path, name):
+    path = tmp_path / name
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>")
+    with pytest.raises(UserError, match=f"{name}: a document of Excel or Word.*save it as CSV UTF-8"):
+        next(lines(path))
 
 
 def test_published_files(data_folder):

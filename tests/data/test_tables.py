@@ -86,6 +86,7 @@ def test_columns_are_chosen_by_name_and_by_number(tmp_path: Path) -> None:
         ("a.tsv", b"one\n", "row 1 has 1 columns"),
         ("a.tsv", b"text\tlabel\n\xff\t1\n", "line 2 is not UTF-8"),
         ("a.csv", b'text,label\n"never closed,1\n', "comma-separated"),
+        ("a.csv", b'"a; b";1\n', "semicolons"),
         ("a.jsonl", b'{"text": "a"}\n', "record 1 has no 'label'"),
         ("a.jsonl", b"[1]", "expected a JSON object"),
         ("a.tsv.xz", lzma.compress(b"text\tlabel\n1\t2\n")[:-9], "truncated or damaged"),

@@ -161,7 +161,7 @@ def test_what_is_prepared_is_prepared_once(tmp_path: Path) -> None:
     ("change", "said"),
     [
         (("title", "titel"), "unknown name 'titel'"),
-        (('curve = "accuracy"', ""), "curve is missing"),
+        (('curve = "accuracy"', ""), 'curve is missing; for example curve = "accuracy"'),
         (("[3, 4]", '["a"]'), "list of whole numbers"),
         (('"percent"', '"share"'), "percent or number"),
         (('plain = ""', "plain = 3"), "table of names and texts"),

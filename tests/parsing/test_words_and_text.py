@@ -109,3 +109,13 @@ def test_lengths_are_drawn_as_awd_lstm_draws_them() -> None:
     assert one != other
     with pytest.raises(UserError, match="window: expected at least 1 step"):
         WindowSource(torch.zeros(5, 1), 0, None)
+
+
+def test_chinese_cut_at_spaces_alone_is_told(recwarn: pytest.WarningsRecorder) -> None:
+    lines = ["学而时习之不亦说乎", "有朋自远方来，不亦乐乎"]
+    with pytest.warns(UserWarning, match=r"10 characters.*--set segment=characters"):
+        Words.learn(lines)
+    Words.learn(["学 而 时习 之", "不 亦 说 乎"])
+    Words.learn(lines, "characters")
+    Words.learn([*LINES, lines[0]])
+    assert not recwarn.list

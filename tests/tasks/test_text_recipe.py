@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from hanformer import save
+from hanformer import ModelConfig, build, save
 from hanformer.errors import UserError
 from hanformer.models.checkpoint import LeftOut
 from hanformer.models.self_terminating import TerminatingTransformer
@@ -64,3 +65,20 @@ def test_a_start_without_its_head_that_must_stop_says_so(tmp_path: Path) -> None
     tokenizer = WordPieceTokenizer(Vocabulary(SPECIALS))
     with pytest.warns(LeftOut, match="load_writing"):
         make_transformer(TextRecipe(start_from=str(tmp_path)), tokenizer, "lm", ("lm",))
+
+
+def test_a_rate_for_small_models_is_told_where_a_large_one_is_tuned(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    tokenizer = make_tokenizer(TextRecipe(vocabulary=VocabularyOptions(minimum_count=1)), TEXTS)
+    sizes = {"layers": 1, "attention_heads": 2, "intermediate_size": 8}
+    for width in (16, 512):
+        config = ModelConfig(vocab_size=len(tokenizer.vocabulary), hidden_size=width, **sizes)
+        save(build(config), tmp_path / str(width))
+    small, large = (TextRecipe(start_from=str(tmp_path / width)) for width in ("16", "512"))
+    with pytest.warns(UserWarning, match="learning_rate=0.001 is high .* --set learning_rate=2e-5"):
+        make_transformer(large, tokenizer, "encoder", ("lm",))
+    make_transformer(small, tokenizer, "encoder", ("lm",))
+    make_transformer(replace(large, optimizer="muon"), tokenizer, "encoder", ("lm",))
+    make_transformer(large.changed({"learning_rate": "5e-5"}), tokenizer, "encoder", ("lm",))
+    assert not recwarn.list

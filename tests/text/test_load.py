@@ -104,6 +104,8 @@ def test_published_vocabularies_with_a_prefix(data_folder: Path) -> None:
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist; expected a folder, a hub id or a file: vocab.txt"):
         load_tokenizer(tmp_path / "nothing")
+    with pytest.raises(UserError, match=r"^bert-base-chinese: .* tiny .* google-bert/bert-base-chinese"):
+        load_tokenizer("bert-base-chinese")
     with pytest.raises(UserError, match="no tokenizer found among no files; expected vocab.txt"):
         load_tokenizer(tmp_path)
     (tmp_path / "weights.npz").write_bytes(b"")

@@ -13,6 +13,7 @@ from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.lab.attention import bytes_kept
 from hanformer.models import Transformer, build
+from hanformer.nn.functional import written
 from hanformer.nn.functional.packing import Layout
 from hanformer.train.memory import (
     CPM_LM,
@@ -63,11 +64,22 @@ def _config(changes: dict[str, Any], layers: int) -> ModelConfig:
 
 
 @pytest.mark.parametrize("changes", [PLAIN, GATED], ids=["plain", "gated"])
-def test_the_estimate_is_near_what_autograd_keeps(changes: dict[str, Any]) -> None:
+def test_the_estimate_is_near_what_autograd_keeps(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(written, "LONGEST", 0)  # as a fused kernel
     deep, flat = (build(_config(changes, layers)) for layers in (5, 1))
     copies = 2 * sum(p.numel() for p in deep.stack.blocks[0].parameters() if p.ndim == 2)
     measured = (_kept(deep) - _kept(flat)) / 4 - copies
     assert TOKENS * activation_bytes(_config(changes, 1)) == pytest.approx(measured, rel=0.1)
+
+
+def test_a_cpu_keeps_the_weights_of_short_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(_config(PLAIN, 3))
+    kept = _kept(model)
+    monkeypatch.setattr(written, "LONGEST", 0)
+    results = 3 * TOKENS * (2 * 64 + 4 * 4)  # what attention gives, in bf16, and a log-sum-exp for each head
+    assert kept - _kept(model) == pytest.approx(3 * TOKENS * 4 * (TOKENS // 2) * 2 - results, rel=0.1)
 
 
 def test_recomputing_keeps_the_input_of_each_block_alone() -> None:

@@ -101,6 +101,10 @@ def test_nothing_there(tmp_path: Path) -> None:
         open_source(tmp_path / "missing")
     with pytest.raises(UserError, match="no such file"):
         open_source(tmp_path / "none" / "missing")
+    for name in ("tinny", "bert-base-chinese"):
+        with pytest.raises(UserError, match=rf"^{name}: .* tiny .* google-bert/bert-base-chinese") as told:
+            open_source(name)
+        assert len(str(told.value)) < 300
     with pytest.raises(UserError, match=r"vocab\.txt: no checkpoint that can be read"):
         open_source(tmp_path / "vocab.txt")
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from hanformer.nn.functional.dropping import drop
 from hanformer.nn.functional.joint import attend_jointly, one_dtype
 from hanformer.nn.functional.visibility import Plan, Visibility
 from hanformer.nn.functional.written import attend_written, keeps_weights
@@ -76,7 +77,7 @@ def _attend_one(
 ) -> Tensor:
     """One rectangle, by the kernel that is fast for it."""
     if keeps_weights(query, key, value, dropout):
-        return attend_written(query, key, value, plan, bias, scale)
+        return attend_written(query, key, value, plan, bias, scale, dropout)
     return functional.scaled_dot_product_attention(
         query,
         key,
@@ -106,7 +107,7 @@ def attend_explicit(
     """
     weights = normalise(logits.masked_fill(~visible, float("-inf"))).to(value.dtype)
     if dropout:
-        weights = functional.dropout(weights, dropout)
+        weights = drop(weights, dropout)
     mixed = weights @ value
     if value_bias is not None:
         mixed = mixed + torch.einsum("bhqk,qkd->bhqd", weights, value_bias)

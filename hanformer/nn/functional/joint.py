@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
+from hanformer.nn.functional.dropping import drop
 from hanformer.nn.functional.visibility import Piece, Plan
 from hanformer.nn.functional.written import hidden, slopes_again
 
@@ -128,7 +128,7 @@ class Partial:
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         peak = logits.detach().amax(-1, keepdim=True)
         powers = torch.exp(logits - peak.masked_fill(peak.isneginf(), 0.0))
-        weights = functional.dropout(powers, dropout) if dropout else powers
+        weights = drop(powers, dropout) if dropout else powers
         return cls(peak, powers.sum(-1, keepdim=True), weights)
 
     def summed(self, mixed: Tensor) -> Partial:

@@ -1,9 +1,10 @@
-"""Softmax attention whose weights are kept for the way back: training in bfloat16 on a CPU.
+"""Softmax attention whose weights are kept for the way back: training on a CPU in bfloat16, or with dropout.
 
-CPU 上 bfloat16 训练的注意力：保存权重供反向使用。
+CPU 上用 bfloat16 或带失活训练时的注意力：保存权重供反向使用。
 
 torch's flash kernel computes the weights again on the way back, tile by tile; in bfloat16 that takes 2 to 8 times as
-long as these products do, the more so the shorter the rows are.
+long as these products do, the more so the shorter the rows are. Dropout it does not know: torch's other kernel keeps
+the weights too, and waits for random numbers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from hanformer.nn.functional.dropping import factors, kept_places
 from hanformer.nn.functional.visibility import Plan
 
 #: Keys of a rectangle up to which weights are kept: beyond, they take more memory than the rest of a layer.
@@ -32,21 +34,27 @@ def keeps_weights(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> 
     """
     learning = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
     once = torch.backends.cuda.flash_sdp_enabled()
-    half = query.device.type == "cpu" and query.dtype == torch.bfloat16
-    return learning and once and half and not dropout and key.shape[-2] <= LONGEST
+    half = query.dtype == torch.bfloat16 and key.shape[-2] <= LONGEST
+    return learning and once and query.device.type == "cpu" and (half or dropout > 0)
 
 
 def attend_written(
-    query: Tensor, key: Tensor, value: Tensor, plan: Plan, bias: Tensor | None, scale: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    plan: Plan,
+    bias: Tensor | None,
+    scale: float,
+    dropout: float = 0.0,
 ) -> Tensor:
     """One rectangle of `attend`: [B, H, Q, D], [B, H, K, D] and [B, H, K, D'] to [B, H, Q, D'].
 
     一个矩形块上的注意力。
 
     Logits and softmax are at least in float32, the products with values and the way back in the inputs' dtype, as in
-    flash kernels. `bias` [B or 1, H, Q, K] or None, as in `attend`. It can be differentiated once.
+    flash kernels. `bias` [B or 1, H, Q, K] or None, and `dropout`, as in `attend`. It can be differentiated once.
     """
-    mixed: Tensor = _Written.apply(query, key, value, bias, plan, scale)
+    mixed: Tensor = _Written.apply(query, key, value, bias, plan, scale, dropout)
     return mixed
 
 
@@ -104,8 +112,9 @@ class _Written(torch.autograd.Function):
         bias: Tensor | None,
         plan: Plan,
         scale: float,
+        dropout: float,
     ) -> Tensor:
-        """Weights by fp32 logits; a query that sees nothing gets zeros."""
+        """Weights by logits that are not rounded; a query that sees nothing gets zeros."""
         with torch.autocast(query.device.type, enabled=False):
             wide = torch.promote_types(query.dtype, torch.float32)
             logits = (query.to(wide) * scale) @ key.to(wide).mT
@@ -117,23 +126,28 @@ class _Written(torch.autograd.Function):
             if plan.blind is not None:
                 weights.masked_fill_(plan.blind, 0.0)
             weights = weights.to(query.dtype)
-            context.scale = scale
-            context.save_for_backward(query, key, value, bias, weights)
-            return weights @ value
+            kept = kept_places(weights.shape, dropout) if dropout else None
+            context.scale, context.dropout = scale, dropout
+            context.save_for_backward(query, key, value, bias, weights, kept)
+            return _dropped(weights, kept, dropout) @ value
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, bias, weights = context.saved_tensors
-        of_logits = torch._softmax_backward_data(slope @ value.mT, weights, -1, weights.dtype)
-        of_bias = None
-        if context.needs_input_grad[3]:
-            of_bias = of_logits.to(bias.dtype).sum_to_size(bias.shape)
+        query, key, value, bias, weights, kept = context.saved_tensors
+        of_weights = _dropped(slope @ value.mT, kept, context.dropout)
+        of_logits = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+        of_bias = of_logits.to(bias.dtype).sum_to_size(bias.shape) if context.needs_input_grad[3] else None
         return (
             (of_logits @ key).mul_(context.scale),
             (of_logits.mT @ query).mul_(context.scale),
-            weights.mT @ slope,
+            _dropped(weights, kept, context.dropout).mT @ slope,
             of_bias,
             None,
             None,
+            None,
         )
+
+
+def _dropped(x: Tensor, kept: Tensor | None, rate: float) -> Tensor:
+    return x if kept is None else factors(kept, rate, x.dtype).mul_(x)

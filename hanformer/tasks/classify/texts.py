@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ LABEL = Column("label", ("label", "labels", "class", "category", "polarity", "ца
 #: No file without a header has a column of splits.
 SPLIT = Column("split", ("split",), 1 << 20, optional=True)
 _EMPTY_SHARE = 0.01
+#: Characters of what may be the name of a column.
+_LONGEST_NAME = 12
+_JSON = {".json", ".jsonl", ".ndjson"}
 _ONE_AND_ZERO = {"0": False, "1": True, "": False}
 
 
@@ -89,6 +93,32 @@ def read_texts(path: str | Path, recipe: ClassifyRecipe) -> list[LabelledText]:
     if not found:
         raise UserError(f"{path}: holds no rows; expected texts with labels")
     return _with_text(path, found)
+
+
+def _read_to_learn(path: str | Path, recipe: ClassifyRecipe) -> list[LabelledText]:
+    """`read_texts`, with a warning where the first row looks like a header of other names."""
+    rows = read_texts(path, recipe)
+    first = rows[0]
+    if _may_be_header(path, rows):
+        names = " ".join(
+            f"--set {shlex.quote(f'{column}={cell}')}"
+            for column, cell in (("text", first.text), ("label", first.labels[0]))
+        )
+        warnings.warn(
+            f"{path}: the first row is read as a text, and no other has its label {first.labels[0]!r}; if it names "
+            f"the columns, say so: {names}",
+            stacklevel=3,
+        )
+    return rows
+
+
+def _may_be_header(path: str | Path, rows: Sequence[LabelledText]) -> bool:
+    """Whether the first row of a table was read as data, is short, and has a label of its own where others repeat."""
+    first, others = rows[0], {label for row in rows[1:] for label in row.labels}
+    if first.row > 1 or len(first.labels) != 1 or {suffix.lower() for suffix in Path(path).suffixes} & _JSON:
+        return False
+    named = all(len(cell) <= _LONGEST_NAME and not cell.isdecimal() for cell in (first.text, *first.labels))
+    return named and first.labels[0] not in others and 2 * len(others) < len(rows)
 
 
 def _with_text(path: str | Path, rows: list[LabelledText]) -> list[LabelledText]:
@@ -183,7 +213,7 @@ def open_texts(
     Raises UserError as `read_texts` and `divide` do, and for labels that the class file does not have and classes
     without a training row.
     """
-    train, valid = divide(path, recipe, lambda file: read_texts(file, recipe), valid_file)
+    train, valid = divide(path, recipe, lambda file: _read_to_learn(file, recipe), valid_file)
     unlabelled = read_unlabelled(recipe.unlabelled, recipe.text) if recipe.unlabelled else ()
     names = names_of(path, train, valid, recipe.classes)
     drawn = limited(train, recipe)

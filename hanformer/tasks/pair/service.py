@@ -104,7 +104,10 @@ def two_texts(line: str) -> tuple[str, str]:
     """Two texts with a tab between them; raises UserError for anything else. 以制表符分隔的两段文本。"""
     parts = [part.strip() for part in line.split("\t")]
     if len(parts) != 2 or not all(parts):
-        raise UserError(f"expected two texts with a tab between them, got {len(parts)} in one line")
+        raise UserError(
+            f"expected two texts with a tab between them, got {len(parts)} in one line; "
+            r"as in printf 'FIRST\tSECOND\n' | hanformer predict RUN"
+        )
     return parts[0], parts[1]
 
 

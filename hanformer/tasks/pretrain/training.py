@@ -89,8 +89,8 @@ def row_sets(
         return RowSet.all(learn), held
     if len(learn) <= recipe.valid:
         raise UserError(
-            f"{corpus.source}: gives {len(learn)} rows, {recipe.valid} are held out to choose by; lower "
-            "--set valid=..., or name a validation file (--valid)"
+            f"{corpus.source}: gives {len(learn)} rows, {recipe.valid} are held out to choose by; take fewer, "
+            f"such as --set valid={max(len(learn) // 10, 1)}, or name a validation file (--valid)"
         )
     return hold_out(learn, recipe.valid, recipe.train.seed)
 

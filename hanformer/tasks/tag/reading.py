@@ -107,7 +107,8 @@ class Reading:
             return TaggedText(text, tuple(chunks), place)
         if sum(span.end - span.start for span in chunks) != len(text):
             raise UserError(
-                f"{place}: expected every token to be part of a word (B, M, E, S) and join=nothing, got O or a join"
+                f"{place}: expected every token to be part of a word (B, M, E, S) and join=nothing, got O or a join; "
+                "for named entities (B-PER, I-PER, O) choose --scheme entities"
             )
         return TaggedText(text, tuple(TextSpan(WORD, span.start, span.end) for span in chunks), place)
 

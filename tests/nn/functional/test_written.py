@@ -11,6 +11,7 @@ from torch import Tensor
 from hanformer.nn.functional import attend as room
 from hanformer.nn.functional import written
 from hanformer.nn.functional.attend import attend, differentiable_twice
+from hanformer.nn.functional.dropping import kept_places
 from hanformer.nn.functional.joint import hide
 from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.rules import Rule
@@ -65,6 +66,18 @@ def test_a_query_that_sees_nothing_gets_zeros_and_finite_gradients(as_bias: bool
     assert all(x.grad is not None and x.grad.isfinite().all() for x in inputs)
 
 
+def test_dropout_is_exact_for_what_it_drew(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Full().bind(Layout.of((5,))).pieces[0].plans[0]
+    inputs = [torch.randn(1, 2, 5, 3, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    kept = kept_places((1, 2, 5, 5), 0.4)
+    assert 0 < int(kept.sum()) < kept.numel()
+    monkeypatch.setattr(written, "kept_places", lambda shape, rate: kept)
+    query, key, value = inputs
+    weights = torch.softmax(query @ key.mT * 0.5, -1) * kept * 256 / (256 - round(0.4 * 256))
+    torch.testing.assert_close(attend_written(*inputs, plan, None, 0.5, 0.4), weights @ value, **EXACT)
+    assert torch.autograd.gradcheck(lambda *x: attend_written(*x, plan, None, 0.5, 0.4), inputs)
+
+
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 def test_training_in_half_precision_is_near(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
@@ -97,8 +110,9 @@ def test_logits_are_not_rounded_under_autocast() -> None:
 def test_where_weights_are_kept() -> None:
     x = torch.zeros(1, 1, 4, 2, dtype=torch.bfloat16, requires_grad=True)
     assert keeps_weights(x, x, x, 0.0)
-    assert not keeps_weights(x, x, x, 0.1)
-    assert not keeps_weights(x.float(), x.float(), x.float(), 0.0)
+    single = x.detach().float().requires_grad_()
+    assert keeps_weights(single, single, single, 0.1)
+    assert not keeps_weights(single, single, single, 0.0)
     assert not keeps_weights(x.detach(), x.detach(), x.detach(), 0.0)
     long = x.expand(1, 1, 4, 2).repeat(1, 1, LONGEST // 4 + 1, 1)
     assert not keeps_weights(x, long, long, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -191,3 +192,30 @@ def test_texts_without_labels(tmp_path: Path) -> None:
 def test_choices_that_contradict_are_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         replace(ClassifyRecipe(), **changes)
+
+
+def told_of_headers(path: Path, recipe: ClassifyRecipe = ONE) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        open_texts(path, recipe)
+    return [str(warning.message) for warning in caught if "first row" in str(warning.message)]
+
+
+def test_a_first_row_that_may_be_a_header_is_told(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    rows = "好书\t好\n差\t坏\n很好\t好\n很差\t坏\n" * 5
+    path = written(tmp_path, "a.tsv", "正文 一\t情感\n" + rows)
+    (said,) = told_of_headers(path)
+    assert "no other has its label '情感'" in said and "--set 'text=正文 一' --set 'label=情感'" in said
+    named = replace(ONE, text="正文 一", label="情感")
+    assert not told_of_headers(path, named) and pairs(path, named)[0] == ("好书", ("好",))
+    long = "这是第一行，也是一条很长的评论，不会是表头，因为它太长了"
+    for name, text in {
+        "plain.tsv": rows,
+        "long.tsv": f"{long}\t情感\n{rows}",
+        "number.tsv": f"正文\t7\n{rows}",
+        "repeated.tsv": f"正文\t情感\n{rows}文章\t情感\n",
+        "named.tsv": f"text\tlabel\n正文\t情感\n{rows}",
+    }.items():
+        assert not told_of_headers(written(tmp_path, name, text)), name
+    read_texts(path, ONE)
+    assert not recwarn.list

@@ -222,7 +222,7 @@ def test_options_that_cannot_be_meant_are_refused() -> None:
 
 
 def test_too_little_text_is_refused(tmp_path: Path, text: Path) -> None:
-    with pytest.raises(UserError, match="gives 100 rows, 100 are held out"):
+    with pytest.raises(UserError, match=r"gives 100 rows, 100 are held out .* such as --set valid=10, or"):
         train(replace(RECIPE, valid=100), open_corpus(text), tmp_path / "run")
     text.write_text("\n \n", encoding="utf-8")
     with pytest.raises(UserError, match=r"text\.txt: no text with a known token"):
@@ -251,7 +251,7 @@ def test_from_the_command_line(tmp_path: Path, text: Path) -> None:
     start = ["train", "pretrain", "--recipe", str(recipe), "--data", str(text), "--out", run, *sizes]
     done = CliRunner().invoke(app, start)
     assert done.exit_code == 0, done.output
-    assert "1 files to train on" in done.output and "best validation loss" in done.output
+    assert "files: 1 to train on, " in done.output and "best validation loss" in done.output
     done = CliRunner().invoke(app, ["evaluate", run, "--data", str(text)])
     assert done.exit_code == 0 and "accuracy" in done.output
     done = CliRunner().invoke(app, ["evaluate", run, "--data", str(text), "--json", "--length", "14"])

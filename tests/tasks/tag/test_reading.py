@@ -82,6 +82,7 @@ def test_words_of_columns_may_be_joined_by_blanks(tmp_path: Path) -> None:
         (WORDS, "a.txt", "\n", "no line holds two words"),
         (WORDS, "a.txt", "天地 玄\n".encode("gbk"), "line 1 is not UTF-8"),
         (WORDS, "a.txt", "天 B\n地 O\n", "line 1: expected every token to be part of a word"),
+        (WORDS, "a.txt", "小 B-PER\n明 O\n", "choose --scheme entities"),
         (WORDS, "a.txt", "19980101-01-001-001/m  天地/n\n19980101-01-001-002/m  玄", "line 2: expected word/tag"),
         (WORDS, "a.json", '{"words": ["天地", "玄 黄"]}', "record 1: expected words"),
         (WORDS, "a.json", '{"text": "天地"}', "record 1: expected words"),
