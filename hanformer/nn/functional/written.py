@@ -2,9 +2,9 @@
 
 CPU 上用 bfloat16 或带失活训练时的注意力：保存权重供反向使用。
 
-torch's flash kernel computes the weights again on the way back, tile by tile; in bfloat16 that takes 2 to 8 times as
-long as these products do, the more so the shorter the rows are. Dropout it does not know: torch's other kernel keeps
-the weights too, and waits for random numbers.
+torch's flash kernel computes the weights again on the way back, tile by tile; in bfloat16 that takes much longer than
+these products do, the more so the shorter the rows are (docs/benchmarks.md). Dropout it does not know: torch's other
+kernel keeps the weights too, and waits for random numbers.
 """
 
 from __future__ import annotations
