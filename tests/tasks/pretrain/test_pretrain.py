@@ -252,9 +252,12 @@ def test_from_the_command_line(tmp_path: Path, text: Path) -> None:
     done = CliRunner().invoke(app, start)
     assert done.exit_code == 0, done.output
     assert "files: 1 to train on, " in done.output and "best validation loss" in done.output
-    done = CliRunner().invoke(app, ["evaluate", run, "--data", str(text)])
+    with pytest.warns(UserWarning, match="this run was trained on it"):
+        done = CliRunner().invoke(app, ["evaluate", run, "--data", str(text)])
     assert done.exit_code == 0 and "accuracy" in done.output
-    done = CliRunner().invoke(app, ["evaluate", run, "--data", str(text), "--json", "--length", "14"])
+    other = tmp_path / "other.txt"
+    other.write_text(text.read_text(encoding="utf-8") + "天地玄黄\n", encoding="utf-8")
+    done = CliRunner().invoke(app, ["evaluate", run, "--data", str(other), "--json", "--length", "14"])
     assert set(json.loads(done.stdout)) == {"loss", "accuracy"}
     with pytest.raises(UserError, match="--rows shortens the judging of tasks that write texts"):
         open_service(tmp_path / "run", replace(PLAIN, rows=3))
