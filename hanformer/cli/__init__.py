@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Annotated, NoReturn, TextIO, cast
+from collections.abc import Callable
+from typing import Annotated, Any, Final, NoReturn, TextIO, cast
 
 import typer
 
@@ -31,6 +32,23 @@ from hanformer.cli import (
 )
 from hanformer.cli.command import add_command
 from hanformer.errors import UserError
+
+#: What is listed after `evaluate` and `predict`, in that order.
+_COMMANDS: Final[dict[str, Callable[..., Any]]] = {
+    "demo": demo.demo,
+    "inspect": inspect.inspect,
+    "convert": convert.convert,
+    "fill-mask": fill_mask.fill_mask,
+    "embed": embed.embed,
+    "compare": compare.compare,
+    "lab": lab.lab,
+    "parse": parse.parse,
+    "chat": chat.chat,
+    "generate": generate.Generate,
+    "diagnose": diagnose.Diagnose,
+    "score": score.score,
+    "report": report.report,
+}
 
 app = typer.Typer(
     name="hanformer",
@@ -64,19 +82,8 @@ add_command(app, "predict", predict.predict)
 app.command("solve", help="The same as `predict`, for word problems. 解应用题（同 predict）。")(
     predict.predict
 )
-add_command(app, "demo", demo.demo)
-add_command(app, "inspect", inspect.inspect)
-add_command(app, "convert", convert.convert)
-add_command(app, "fill-mask", fill_mask.fill_mask)
-add_command(app, "embed", embed.embed)
-add_command(app, "compare", compare.compare)
-add_command(app, "lab", lab.lab)
-add_command(app, "parse", parse.parse)
-add_command(app, "chat", chat.chat)
-add_command(app, "generate", generate.Generate)
-add_command(app, "diagnose", diagnose.Diagnose)
-add_command(app, "score", score.score)
-add_command(app, "report", report.report)
+for _name, _command in _COMMANDS.items():
+    add_command(app, _name, _command)
 
 
 # What typer raises for options that it cannot use; typer names only this subclass in public.

@@ -62,10 +62,8 @@ def evaluate(
     Word problems: an answer is right when it equals the given one to 6 decimals or to a relative 1e-4; a problem that
     cannot be read or solved counts as wrong. What other tasks measure stands in docs/tasks.md.
     """
-    import warnings
-
     from hanformer.errors import UserError
-    from hanformer.tasks.serving import ServingOptions, check_data, open_service, was_trained_on
+    from hanformer.tasks.serving import ServingOptions, check_data, open_service
 
     if out is not None and not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}; make it first, or choose another place")
@@ -73,12 +71,6 @@ def evaluate(
     target = prepare_machine(device, threads)
     options = ServingOptions(beams, str(target), precision, tuple(beside or ()), rows, length, voting)
     service = open_service(run, options)
-    if was_trained_on(run, data):
-        warnings.warn(
-            f"{data}: this run was trained on it, and rows that it knows by heart flatter it; judge by others (a "
-            "column named split sets some apart)",
-            stacklevel=1,
-        )
     found = service.evaluate(data, without)
     typer.echo(json.dumps(dict(found.figures)) if figures else found.text)
     if out is not None:

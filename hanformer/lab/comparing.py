@@ -73,10 +73,9 @@ def run_comparison(
 ) -> list[Result]:
     """Trains and judges what is not done yet, seed by seed, and returns all results of these variants.
 
-    A run that was trained before the file got one more evaluation is only judged by that.
-
     运行尚未完成的训练与评测，返回这些变体的全部结果。
 
+    A run that was trained before the file got one more evaluation is only judged by that.
     `extra` words (threads, device) follow every command. Every seed goes through all variants before the next, so that
     a comparison that is cut has whole seeds. Raises UserError for an unknown variant and a command that fails.
     """
@@ -135,8 +134,8 @@ def _fill(
         for name in comparison.evaluate
     } or {VALIDATION: _best(folder)}
     seconds = History.read(folder / HISTORY_FILE).records[-1].seconds
-    asked = _asked(comparison, variant)
-    result = Result(variant, seed, figures, seconds, asdict(describe_machine()), asked)
+    machine = asdict(describe_machine()) if found is None else found.machine  # the one that trained
+    result = Result(variant, seed, figures, seconds, machine, _asked(comparison, variant))
     write_text(folder / RESULT_FILE, json.dumps(asdict(result), ensure_ascii=False, indent=1))
 
 

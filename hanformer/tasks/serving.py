@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -95,14 +96,21 @@ def spread(rows: Sequence[Row], count: int | None) -> list[Row]:
 
 
 def check_data(run: str | Path, data: str) -> None:
-    """Raises UserError where a run of another task than word problems would be judged by generated ones.
+    """Raises UserError where a run of another task than word problems would be judged by generated ones, and warns
+    where it would be judged by the file that it was trained on.
 
-    除应用题外，评测必须指定数据。
+    除应用题外，评测必须指定数据；用训练文件评测时给出警告。
     """
     task = task_of(run)
     if data == GENERATED and task != "arithmetic" and not Path(data).exists():
         raise UserError(
             f"{run}: a run of {task}: name what to judge by, such as --data test.tsv or a folder with one"
+        )
+    if was_trained_on(run, data):
+        warnings.warn(
+            f"{data}: this run was trained on it, and rows that it knows by heart flatter it; judge by others (in a "
+            "table, a column named split sets some apart)",
+            stacklevel=2,
         )
 
 

@@ -120,7 +120,9 @@ def test_results_of_two_recipes_do_not_mix(tmp_path: Path) -> None:
     assert len(read_results(reflowed, places)) == 4 and len(commands.seen) == 8
 
 
-def test_an_evaluation_added_later_judges_the_same_runs(tmp_path: Path) -> None:
+def test_an_evaluation_added_later_judges_the_same_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     places, commands = Places(tmp_path / "out", tmp_path), Commands()
     run_comparison(read_comparison(written(tmp_path, TEXT)), places, run=commands, said=lambda text: None)
     more = read_comparison(
@@ -128,6 +130,9 @@ def test_an_evaluation_added_later_judges_the_same_runs(tmp_path: Path) -> None:
     )
     assert read_results(more, places) == []  # none has all figures yet
     later = Commands()
+    monkeypatch.setattr(
+        "hanformer.lab.comparing.describe_machine", lambda: pytest.fail("judged, not trained")
+    )
     results = run_comparison(more, places, run=later, said=lambda text: None)
     assert [words[0] for words in later.seen] == ["evaluate"] * 4
     assert all(set(result.figures) == {"test", "more"} for result in results)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hanformer.errors import UserError
+from hanformer.nn.functional.powers import LOG2_E
 
 #: The most features of a head: beyond, sums of keys and values take more memory than attention itself.
 MOST_FEATURES = 2**16
@@ -146,10 +147,8 @@ class Monomials(FeatureMap):
         return found * self._weights.to(extended)
 
 
-#: Powers of two are computed twice as fast as powers of e.
-_LOG2_E = math.log2(math.e)
 #: Exponents of key features, to base 2, stay within these: far below what counts, far above what occurs.
-_LOWEST, _HIGHEST = -60.0 * _LOG2_E, 40.0 * _LOG2_E
+_LOWEST, _HIGHEST = -60.0 * LOG2_E, 40.0 * LOG2_E
 
 
 class Positive(FeatureMap):
@@ -176,14 +175,14 @@ class Positive(FeatureMap):
 
     def query(self, x: Tensor) -> Tensor:
         exponents = functional.linear(
-            x * (self.root * _LOG2_E), self.projection.to(x), self.moved.to(x) * _LOG2_E
+            x * (self.root * LOG2_E), self.projection.to(x), self.moved.to(x) * LOG2_E
         )
         return exponents.sub_(exponents.detach().amax(-1, keepdim=True)).exp2_()
 
     def key(self, x: Tensor) -> Tensor:
         x = x * self.root
-        exponents = functional.linear(x * _LOG2_E, self.projection.to(x), self.moved.to(x) * -_LOG2_E)
-        exponents.sub_(x.square().sum(-1, keepdim=True) * (_LOG2_E / 2))
+        exponents = functional.linear(x * LOG2_E, self.projection.to(x), self.moved.to(x) * -LOG2_E)
+        exponents.sub_(x.square().sum(-1, keepdim=True) * (LOG2_E / 2))
         return exponents.clamp_(_LOWEST, _HIGHEST).exp2_()
 
 

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from hanformer.nn.functional.dropping import drop
 from hanformer.nn.functional.joint import attend_jointly, one_dtype
 from hanformer.nn.functional.visibility import Plan, Visibility
-from hanformer.nn.functional.written import attend_written, keeps_weights
+from hanformer.nn.functional.written import Rectangle, attend_written, keeps_weights
 
 #: Normalises logits [..., Q, K] whose hidden entries are -inf.
 Normaliser = Callable[[Tensor], Tensor]
@@ -60,28 +60,18 @@ def attend(
     rectangles = pieces[0].rectangles(query, key, value)
     added: Sequence[Tensor | None] = biases or [None] * len(rectangles)
     mixed = [
-        _attend_one(*rectangle, plan, bias, scale, dropout)
+        _attend_one(rectangle, plan, bias, scale, dropout)
         for plan, rectangle, bias in zip(pieces[0].plans, rectangles, added, strict=True)
     ]
     return pieces[0].collect(mixed)
 
 
-def _attend_one(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    plan: Plan,
-    bias: Tensor | None,
-    scale: float,
-    dropout: float,
-) -> Tensor:
+def _attend_one(part: Rectangle, plan: Plan, bias: Tensor | None, scale: float, dropout: float) -> Tensor:
     """One rectangle, by the kernel that is fast for it."""
-    if keeps_weights(query, key, value, dropout):
-        return attend_written(query, key, value, plan, bias, scale, dropout)
+    if keeps_weights(part, dropout):
+        return attend_written(part, plan, bias, scale, dropout)
     return functional.scaled_dot_product_attention(
-        query,
-        key,
-        value,
+        *part,
         attn_mask=plan.mask if bias is None else bias,
         dropout_p=dropout,
         is_causal=plan.causal and bias is None,

@@ -15,9 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from hanformer.nn.functional.dropping import drop
 from hanformer.nn.functional.visibility import Piece, Plan
-from hanformer.nn.functional.written import hidden, slopes_again
-
-Rectangle = tuple[Tensor, Tensor, Tensor]
+from hanformer.nn.functional.written import Rectangle, hidden, slopes_again
 
 
 def attend_jointly(

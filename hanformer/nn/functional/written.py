@@ -9,7 +9,6 @@ kernel keeps the weights too, and waits for random numbers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,20 +17,24 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hanformer.nn.functional.dropping import factors, kept_places
+from hanformer.nn.functional.powers import LOG2_E
 from hanformer.nn.functional.visibility import Plan
+
+#: Queries, keys and values [B, H, length, D] of a plan.
+Rectangle = tuple[Tensor, Tensor, Tensor]
 
 #: Keys of a rectangle up to which weights are kept: beyond, they take more memory than the rest of a layer.
 LONGEST = 512
 #: Logits that are computed again at a time: 16 MiB in float32.
 PAIRS = 2**22
-_LOG2_E = math.log2(math.e)
 
 
-def keeps_weights(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> bool:
+def keeps_weights(part: Rectangle, dropout: float) -> bool:
     """Whether `attend_written` is the way for a rectangle; `differentiable_twice` turns it off, as it does flash.
 
     是否应保存注意力权重。
     """
+    query, key, value = part
     learning = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
     once = torch.backends.cuda.flash_sdp_enabled()
     half = query.dtype == torch.bfloat16 and key.shape[-2] <= LONGEST
@@ -39,13 +42,7 @@ def keeps_weights(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> 
 
 
 def attend_written(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    plan: Plan,
-    bias: Tensor | None,
-    scale: float,
-    dropout: float = 0.0,
+    part: Rectangle, plan: Plan, bias: Tensor | None, scale: float, dropout: float = 0.0
 ) -> Tensor:
     """One rectangle of `attend`: [B, H, Q, D], [B, H, K, D] and [B, H, K, D'] to [B, H, Q, D'].
 
@@ -54,7 +51,7 @@ def attend_written(
     Logits and softmax are at least in float32, the products with values and the way back in the inputs' dtype, as in
     flash kernels. `bias` [B or 1, H, Q, K] or None, and `dropout`, as in `attend`. It can be differentiated once.
     """
-    mixed: Tensor = _Written.apply(query, key, value, bias, plan, scale, dropout)
+    mixed: Tensor = _Written.apply(*part, bias, plan, scale, dropout)
     return mixed
 
 
@@ -66,9 +63,7 @@ def hidden(plan: Plan, device: torch.device) -> Tensor | None:
     return None if plan.mask is None else ~plan.mask
 
 
-def slopes_again(
-    plan: Plan, part: tuple[Tensor, Tensor, Tensor], scale: float, joint: tuple[Tensor, Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
+def slopes_again(plan: Plan, part: Rectangle, scale: float, joint: Rectangle) -> Rectangle:
     """Gradients of a rectangle's queries, keys and values, the weights computed again from their log-sum-exp.
 
     由 log-sum-exp 重新计算权重，得到一个矩形块的梯度。
@@ -93,7 +88,7 @@ def slopes_again(
 def _slopes_again(own: Sequence[Tensor], unseen: Tensor | None, scale: float) -> tuple[Tensor, ...]:
     query, key, value, slope, mixed, log = own
     wide = torch.promote_types(query.dtype, torch.float32)
-    weights = ((query.to(wide) * (scale * _LOG2_E)) @ key.to(wide).mT).sub_(log.to(wide) * _LOG2_E).exp2_()
+    weights = ((query.to(wide) * (scale * LOG2_E)) @ key.to(wide).mT).sub_(log.to(wide) * LOG2_E).exp2_()
     if unseen is not None:
         weights.masked_fill_(unseen, 0.0)
     of_value = weights.to(slope.dtype).mT @ slope
@@ -134,6 +129,7 @@ class _Written(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(context: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of queries, keys, values and bias, in their shapes, from the slope [B, H, Q, D']."""
         query, key, value, bias, weights, kept = context.saved_tensors
         of_weights = _dropped(slope @ value.mT, kept, context.dropout)
         of_logits = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
