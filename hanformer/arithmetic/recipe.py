@@ -21,7 +21,7 @@ from hanformer.train.sizes import Sizes
 #: Where a run with a pointer keeps it, beside its model.
 POINTER_FILE = "pointer.safetensors"
 #: What a run did before these choices were in its recipe.
-_BEFORE = {"r_drop": 0.0, "limit": 0, "extra_generated": 0}
+_BEFORE = {"r_drop": 0.0, "limit": 0, "extra_generated": 0, "start_from": ""}
 _NOISE_BEFORE = {"writings": 0.0}
 #: Fields of these may be named without the group.
 _GROUPS = ("sizes", "train", "slots", "raw", "noise")
@@ -34,6 +34,7 @@ class Recipe:
 
     主任务一次训练的全部选择。
 
+    `start_from` names a pretrained model to fine-tune, in the raw layout (empty: from scratch, by `sizes`);
     `layout` is slots or raw; `noise` varies problems; `optimizer` a rule of `train.optimizer`; `token_budget` the most
     tokens of a batch; `valid` the number of problems held out of training to choose by; `generated` the number
     of generated training problems (data = generated); `label_smoothing` a share of probability; `pointer` scores
@@ -42,6 +43,7 @@ class Recipe:
     generated problems to published ones.
     """
 
+    start_from: str = ""
     layout: str = "slots"
     slots: SlotOptions = field(default_factory=SlotOptions)
     raw: RawOptions = field(default_factory=RawOptions)
@@ -70,6 +72,8 @@ class Recipe:
             raise UserError(
                 "noise.writings: only the layout slots writes targets anew; take --set layout=slots"
             )
+        if self.start_from and self.layout != "raw":
+            raise UserError("a pretrained model reads plain text: use --set layout=raw with --start-from")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing: expected a share from 0 up to 1, got {self.label_smoothing}")
         if not 0 <= self.r_drop < math.inf:

@@ -15,11 +15,11 @@ from hanformer.arithmetic.solver import Committee
 from hanformer.arithmetic.splits import is_training_file, read_split
 from hanformer.arithmetic.training import load_solver
 from hanformer.errors import UserError
-from hanformer.tasks.serving import Evaluated, ServingOptions
+from hanformer.tasks.serving import Evaluated, Service, ServingOptions
 from hanformer.train.runs import run_of
 
 
-class ArithmeticService:
+class ArithmeticService(Service):
     """Solves problems: the answer is the expression and its exact value. 解应用题。
 
     `trained_on` names the data that the solvers were trained on.
@@ -59,7 +59,7 @@ class ArithmeticService:
         alone = "" if self.solver.vote or self.solver.beams == 1 else ", without voting by value"
         return f"beam {self.solver.beams}{voting}{alone}"
 
-    def predict(self, texts: Sequence[str]) -> Sequence[str | UserError]:
+    def _answers(self, texts: Sequence[str]) -> Sequence[str | UserError]:
         """Expression and answer of each problem. 算式与答案。"""
         return [
             solution if isinstance(solution, UserError) else f"{solution.expression} = {solution.answer}"

@@ -98,29 +98,25 @@ def _read(layout: ProblemLayout, problem: Problem) -> Reading | None:
         return None
 
 
-def make_layout(recipe: Recipe, problems: Sequence[Problem], start_from: Path | None = None) -> ProblemLayout:
+def make_layout(recipe: Recipe, problems: Sequence[Problem]) -> ProblemLayout:
     """The layout of a recipe, its vocabulary learned from the problems, or taken from a pretrained model.
 
     按配方建立布局；词表由训练题学习，或取自预训练模型。
     """
-    if start_from is not None:
-        if recipe.layout != "raw":
-            raise UserError("a pretrained model reads plain text: use --set layout=raw with --start-from")
-        return RawLayout(WordPieceTokenizer.load(start_from), recipe.raw)
+    if recipe.start_from:
+        return RawLayout(WordPieceTokenizer.load(local_place(recipe.start_from)), recipe.raw)
     if recipe.layout == "raw":
         return RawLayout.fit(problems, recipe.raw)
     return SlotLayout.fit(problems, recipe.slots)
 
 
-def make_model(
-    recipe: Recipe, layout: ProblemLayout, start_from: Path | None = None
-) -> Transformer | PointerTransformer:
+def make_model(recipe: Recipe, layout: ProblemLayout) -> Transformer | PointerTransformer:
     """A new UniLM model of the recipe's sizes, with a pointer where it wants one, or a pretrained one.
 
     新建 UniLM 模型（按配方带指针），或将预训练模型用作 UniLM。
     """
-    if start_from is not None:
-        return load(start_from, application="unilm", heads=("lm",), dtype=torch.float32)
+    if recipe.start_from:
+        return load(recipe.start_from, application="unilm", heads=("lm",), dtype=torch.float32)
     config = recipe.sizes.config(layout.vocabulary_size, "unilm", max_positions=1536)
     model = build(config, heads=("lm",))
     return add_pointer(model, layout) if recipe.pointer and isinstance(layout, SlotLayout) else model
@@ -134,7 +130,6 @@ def train(
     device: torch.device | None = None,
     reporter: Reporter | None = None,
     resume: bool = False,
-    start_from: str | Path | None = None,
 ) -> History:
     """Trains by a recipe into a run folder; `resume` goes on with a run that was cut.
 
@@ -143,12 +138,11 @@ def train(
     The folder then holds run.toml, history.jsonl, best/ (a model folder) and last/ (the state to resume from).
     Raises UserError for unusable data, a folder that already holds a run, and whatever cannot be written.
     """
-    origin = None if start_from is None else local_place(start_from)
     data = replace(data, train=training_problems(recipe, data))
 
     def prepare(run: Path | None) -> Prepared[SequenceBatch]:
-        layout = make_layout(recipe, data.train, origin) if run is None else load_layout(run)
-        return _prepared(recipe, data, layout, make_model(recipe, layout, origin))
+        layout = make_layout(recipe, data.train) if run is None else load_layout(run)
+        return _prepared(recipe, data, layout, make_model(recipe, layout))
 
     return train_run(
         run_folder,

@@ -19,7 +19,7 @@ from hanformer.errors import UserError
 from hanformer.runtime import inference_dtype
 from hanformer.tasks.rouge import characters
 from hanformer.tasks.scoring import TextScores, score_texts
-from hanformer.tasks.serving import Evaluated, ServingOptions, spread
+from hanformer.tasks.serving import Evaluated, Service, ServingOptions, spread
 
 #: How many dialogues of a test set are replied to; all of them are read for the perplexity.
 REPLIED: Final = 1000
@@ -92,7 +92,7 @@ def perplexity(chat: OpenedChat, dialogues: Sequence[Dialogue]) -> tuple[float, 
     return math.exp(validation(chat.recipe, encoded)(chat.model)["loss"]), encoded.left_out
 
 
-class ChatService:
+class ChatService(Service):
     """Replies to the last of some turns. 对话服务。"""
 
     def __init__(self, chat: OpenedChat, replier: Replier, rows: int | None = None) -> None:
@@ -132,7 +132,7 @@ class ChatService:
         ]
         return Evaluated("\n".join(lines), figures, rows)
 
-    def predict(self, texts: Sequence[str]) -> Sequence[str | UserError]:
+    def _answers(self, texts: Sequence[str]) -> Sequence[str | UserError]:
         """The reply to each text, or why there is none; tabs in a text stand between earlier turns and the last.
 
         逐条回复；文本中的制表符分隔历史各轮。

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any, Final, NoReturn, TextIO, cast
+from typing import Annotated, Any, Final, NoReturn, TextIO
 
 import typer
 
@@ -30,7 +30,7 @@ from hanformer.cli import (
     score,
     train,
 )
-from hanformer.cli.command import add_command
+from hanformer.cli.command import UsageError, add_command
 from hanformer.errors import UserError
 
 #: What is listed after `evaluate` and `predict`, in that order.
@@ -86,9 +86,6 @@ for _name, _command in _COMMANDS.items():
     add_command(app, _name, _command)
 
 
-# What typer raises for options that it cannot use; typer names only this subclass in public.
-_UsageError = cast(type[typer.BadParameter], typer.BadParameter.__mro__[1])
-
 # What typer makes of Ctrl-C.
 _INTERRUPTED = 130
 
@@ -125,7 +122,7 @@ def main() -> None:
             code = app(standalone_mode=False, prog_name="hanformer")
     except UserError as error:
         _refuse(str(error))
-    except _UsageError as error:
+    except UsageError as error:
         if not error.format_message():  # the help was asked for by giving nothing, and is printed
             sys.exit(2)
         called = "hanformer" if error.ctx is None else error.ctx.command_path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,10 @@ def compare(
         Path | None, typer.Option(help="The folder that {data} in the file stands for. 数据文件夹。")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="A variant to run; repeatable. 只运行某个变体，可重复。")
+        list[str] | None,
+        typer.Option(
+            help="A variant to run, or with --table to report; repeatable. 只运行（或汇总）某个变体，可重复。"
+        ),
     ] = None,
     seeds: Annotated[
         list[int] | None, typer.Option("--seed", help="A seed instead of the file's; repeatable. 随机种子。")
@@ -43,7 +47,7 @@ def compare(
     from dataclasses import replace
 
     from hanformer.errors import UserError
-    from hanformer.lab.comparing import read_results, run_comparison
+    from hanformer.lab.comparing import check_variants, read_results, run_comparison
     from hanformer.lab.comparison import Places, read_comparison
     from hanformer.lab.comparison_report import markdown, report_of
     from hanformer.lab.report import write_report
@@ -54,10 +58,11 @@ def compare(
         raise UserError(f"--data: {data} is no folder; expected the one that holds the data sets")
     comparison = replace(comparison, seeds=tuple(seeds) if seeds else comparison.seeds)
     places = Places(Path("runs/compare") / file.stem if out is None else out, data)
+    check_variants(comparison, only or ())
     if not table:
         extra = ["--device", device, *([] if threads is None else ["--threads", str(threads)])]
-        run_comparison(comparison, places, only or (), extra=extra, said=typer.echo)
-    results = read_results(comparison, places)
+        run_comparison(comparison, places, only or (), extra=extra, check=_check, said=typer.echo)
+    results = read_results(comparison, places, (only or ()) if table else ())
     if not results:
         raise UserError(f"{places.out}: nothing is done yet; leave out --table to begin")
     report = report_of(comparison, places, results)
@@ -65,3 +70,14 @@ def compare(
     write_text(places.out / "table.md", markdown(report.tables[0]))
     typer.echo(report.text())
     typer.echo(f"report: {page}")
+
+
+def _check(words: Sequence[str]) -> None:
+    """Raises UserError where a command would refuse its options, or a training the recipe that they make."""
+    from hanformer.cli import app
+    from hanformer.cli.command import read_command
+    from hanformer.cli.training import Training
+
+    asked = read_command(app, words)
+    if isinstance(asked, Training):
+        asked.choose()

@@ -1,14 +1,16 @@
 """`hanformer train arithmetic`: Chinese word problems."""
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hanformer.cli.options import Data, Device, Threads, read_assignments
 from hanformer.cli.training import Assignments, Out, Resume, Training, best, train_option
 from hanformer.errors import UserError
+
+if TYPE_CHECKING:
+    from hanformer.arithmetic.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,9 @@ class Arithmetic(Training):
 
     out: Out
     data: Data = "generated"
-    recipe: Annotated[str, train_option(help="A preset: default or demo. 预设配方。")] = "default"
+    recipe: Annotated[
+        str | None, train_option(help="A preset: default (taken where none is named) or demo. 预设配方。")
+    ] = None
     assignments: Assignments = None
     start_from: Annotated[
         str | None,
@@ -34,20 +38,30 @@ class Arithmetic(Training):
     device: Device = "auto"
     threads: Threads = None
 
+    def choose(self) -> "Recipe":
+        """The recipe that the options stand for. 由选项得到配方。"""
+        from hanformer.arithmetic.recipe import DEFAULT, RECIPES, description_of
+        from hanformer.records import read_record
+
+        if self.recipe not in (None, *RECIPES):
+            raise UserError(f"--recipe: expected one of {', '.join(RECIPES)}, got {self.recipe!r}")
+        chosen = DEFAULT if self.recipe is None else RECIPES[self.recipe]
+        if self.recipe is None and self.begun is not None:
+            chosen = read_record(DEFAULT, description_of(self.out)["recipe"])
+        named = {} if self.start_from is None else {"start_from": self.start_from}
+        return chosen.changed(named | read_assignments(self.assignments or []))
+
     def __call__(self) -> None:
         from hanformer.arithmetic.data_sets import open_data
-        from hanformer.arithmetic.recipe import RECIPES
         from hanformer.arithmetic.training import train
 
-        if self.recipe not in RECIPES:
-            raise UserError(f"--recipe: expected one of {', '.join(RECIPES)}, got {self.recipe!r}")
-        recipe = RECIPES[self.recipe].changed(read_assignments(self.assignments or []))
-        device = self.machine()
+        recipe = self.choose()
+        device = self.machine(recipe.start_from)
         problems = open_data(self.data, seed=recipe.train.seed, count=recipe.generated, valid=recipe.valid)
         typer.echo(
             f"{len(problems.train)} problems to train on, {len(problems.valid)} to choose by, "
             f"{problems.dropped} dropped by cleaning"
             + (f", {problems.copies} near copies of test problems left out" if problems.copies else "")
         )
-        history = self.train(partial(train, start_from=self.start_from), recipe, problems, device)
+        history = self.train(train, recipe, problems, device)
         self.ended(f"accuracy {best(history, 'accuracy'):.1%}")

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hanformer.cli.training import TextTraining, best
+
+if TYPE_CHECKING:
+    from hanformer.chat.recipe import ChatRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +32,18 @@ class Chat(TextTraining):
         Path | None, typer.Option(help="A file to choose by; else valid dialogues are held out. 验证文件。")
     ] = None
 
-    def __call__(self) -> None:
+    def choose(self) -> "ChatRecipe":
+        """The recipe that the options stand for. 由选项得到配方。"""
         from hanformer.chat.recipe import ChatRecipe
+
+        return self.chosen(ChatRecipe())
+
+    def __call__(self) -> None:
         from hanformer.chat.training import train
         from hanformer.data.dialogues import open_dialogues
 
-        recipe = self.choose(ChatRecipe())
-        device = self.machine()
+        recipe = self.choose()
+        device = self.machine(recipe.start_from)
         dialogues = open_dialogues(
             self.data,
             valid=recipe.valid,

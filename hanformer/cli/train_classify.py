@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hanformer.cli.training import TextTraining, best
+
+if TYPE_CHECKING:
+    from hanformer.tasks.classify.recipe import ClassifyRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +39,18 @@ class Classify(TextTraining):
         typer.Option(help="Texts without labels, for virtual adversarial training. 无标签文本（半监督）。"),
     ] = None
 
-    def __call__(self) -> None:
+    def choose(self) -> "ClassifyRecipe":
+        """The recipe that the options stand for. 由选项得到配方。"""
         from hanformer.tasks.classify.recipe import ClassifyRecipe
+
+        return self.chosen(ClassifyRecipe(), {"loss": self.loss, "unlabelled": self.unlabelled})
+
+    def __call__(self) -> None:
         from hanformer.tasks.classify.texts import open_texts
         from hanformer.tasks.classify.training import train
 
-        recipe = self.choose(ClassifyRecipe(), {"loss": self.loss, "unlabelled": self.unlabelled})
-        device = self.machine()
+        recipe = self.choose()
+        device = self.machine(recipe.start_from)
         texts = open_texts(self.data, recipe, valid_file=recipe.valid_file or None)
         typer.echo(
             f"{len(texts.train):,} texts to train on, {len(texts.valid):,} to choose by, {len(texts.names)} classes"

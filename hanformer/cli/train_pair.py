@@ -1,11 +1,14 @@
 """`hanformer train pair`: the class of two texts, or how alike they are."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hanformer.cli.training import TextTraining, best
+
+if TYPE_CHECKING:
+    from hanformer.tasks.pair.recipe import PairRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +35,23 @@ class Pair(TextTraining):
         ),
     ] = None
 
-    def __call__(self) -> None:
+    def choose(self) -> "PairRecipe":
+        """The recipe that the options stand for. 由选项得到配方。"""
         from hanformer.tasks.pair.recipe import PairRecipe
+
+        return self.chosen(PairRecipe(), {"loss": self.loss})
+
+    def __call__(self) -> None:
         from hanformer.tasks.pair.rows import open_pairs
         from hanformer.tasks.pair.training import train
 
-        recipe = self.choose(PairRecipe(), {"loss": self.loss})
-        device = self.machine()
+        recipe = self.choose()
+        device = self.machine(recipe.start_from)
         pairs = open_pairs(self.data, recipe, valid_file=recipe.valid_file or None)
         typer.echo(
             f"{len(pairs.train):,} pairs to train on, {len(pairs.valid):,} to choose by"
             + (f", {pairs.left_out:,} left out without the label they need" if pairs.left_out else "")
         )
         history = self.train(train, recipe, pairs, device)
-        measure = "Spearman correlation" if recipe.compares else "accuracy"
-        self.ended(f"{measure} {best(history, 'score'):.4f}")
+        score = best(history, "score")
+        self.ended(f"Spearman correlation {score:.4f}" if recipe.compares else f"accuracy {score:.2%}")

@@ -1,11 +1,14 @@
 """`hanformer train pretrain`: language models from plain text."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hanformer.cli.training import TextTraining, best
+
+if TYPE_CHECKING:
+    from hanformer.tasks.pretrain.recipe import PretrainRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +28,18 @@ class Pretrain(TextTraining):
         ),
     ]
 
+    def choose(self) -> "PretrainRecipe":
+        """The recipe that the options stand for. 由选项得到配方。"""
+        from hanformer.tasks.pretrain.recipe import PretrainRecipe
+
+        return self.chosen(PretrainRecipe())
+
     def __call__(self) -> None:
         from hanformer.tasks.pretrain.corpus import open_corpus
-        from hanformer.tasks.pretrain.recipe import PretrainRecipe
         from hanformer.tasks.pretrain.training import train
 
-        recipe = self.choose(PretrainRecipe())
-        device = self.machine()
+        recipe = self.choose()
+        device = self.machine(recipe.start_from)
         corpus = open_corpus(self.data, recipe.valid_file or None)
         held = f"{len(corpus.valid)}" if corpus.valid else f"{recipe.valid:,} rows of them"
         typer.echo(f"files: {len(corpus.train)} to train on, {held} to choose by")

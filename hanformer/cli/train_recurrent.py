@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hanformer.cli.options import Device, Threads, read_assignments
 from hanformer.cli.training import Out, Resume, Training, train_option
+
+if TYPE_CHECKING:
+    from hanformer.parsing.training import RecurrentRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +38,21 @@ class Recurrent(Training):
     device: Device = "auto"
     threads: Threads = None
 
+    def choose(self) -> "RecurrentRecipe":
+        """The recipe that the options stand for. 由选项得到配方。"""
+        from hanformer.parsing.training import RecurrentRecipe
+        from hanformer.records import assign
+        from hanformer.train.runs import read_recipe
+
+        begun = RecurrentRecipe() if self.begun is None else read_recipe(RecurrentRecipe(), self.begun)
+        return assign(begun, read_assignments(self.assignments or []))
+
     def __call__(self) -> None:
         from hanformer.nn.layers.recurrent.kinds import ON_LSTM
         from hanformer.parsing.evaluation import measure_text
-        from hanformer.parsing.training import RecurrentRecipe, train_recurrent
-        from hanformer.records import assign
+        from hanformer.parsing.training import train_recurrent
 
-        recipe = assign(RecurrentRecipe(), read_assignments(self.assignments or []))
+        recipe = self.choose()
         device = self.machine()
         self.train(train_recurrent, recipe, self.data, device)
         found = measure_text(self.out, self.data, device=device)

@@ -1,11 +1,14 @@
 """`hanformer train seq2seq`: texts rewritten as other texts."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hanformer.cli.training import TextTraining, best
+
+if TYPE_CHECKING:
+    from hanformer.tasks.seq2seq.recipe import Seq2SeqRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +28,18 @@ class Seq2Seq(TextTraining):
         ),
     ]
 
+    def choose(self) -> "Seq2SeqRecipe":
+        """The recipe that the options stand for. 由选项得到配方。"""
+        from hanformer.tasks.seq2seq.recipe import Seq2SeqRecipe
+
+        return self.chosen(Seq2SeqRecipe())
+
     def __call__(self) -> None:
         from hanformer.tasks.seq2seq.pairs import open_pairs
-        from hanformer.tasks.seq2seq.recipe import Seq2SeqRecipe
         from hanformer.tasks.seq2seq.training import train
 
-        recipe = self.choose(Seq2SeqRecipe())
-        device = self.machine()
+        recipe = self.choose()
+        device = self.machine(recipe.start_from)
         pairs = open_pairs(
             self.data,
             source=recipe.source,

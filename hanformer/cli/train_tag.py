@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hanformer.cli.training import TextTraining, best
+
+if TYPE_CHECKING:
+    from hanformer.tasks.tag.recipe import TagRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +41,18 @@ class Tag(TextTraining):
         ),
     ] = None
 
+    def choose(self) -> "TagRecipe":
+        """The recipe that the options stand for. 由选项得到配方。"""
+        from hanformer.tasks.tag.recipe import TagRecipe
+
+        return self.chosen(TagRecipe(), {"scheme": self.scheme, "head": self.head})
+
     def __call__(self) -> None:
         from hanformer.tasks.tag.data import open_tagged
-        from hanformer.tasks.tag.recipe import TagRecipe
         from hanformer.tasks.tag.training import train
 
-        recipe = self.choose(TagRecipe(), {"scheme": self.scheme, "head": self.head})
-        device = self.machine()
+        recipe = self.choose()
+        device = self.machine(recipe.start_from)
         texts = open_tagged(
             self.data,
             recipe.reading,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 import typer
 
 from hanformer.cli.options import Device, Threads, prepare_machine, read_assignments
+from hanformer.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,9 @@ Assignments = Annotated[
     list[str] | None,
     train_option("--set", help="Change one choice of the recipe: --set train.epochs=20. 修改配方中的一项。"),
 ]
-Resume = Annotated[bool, train_option("--resume", help="Go on with a run that was cut. 继续被中断的训练。")]
+Resume = Annotated[
+    bool, train_option("--resume", help="Go on with a run that was cut, by its own choices. 按原配方续训。")
+]
 
 
 class Train(Protocol[RecipeT, DataT]):
@@ -60,11 +63,30 @@ class Training(ABC):
     threads: int | None
 
     @abstractmethod
+    def choose(self) -> object:
+        """The recipe that the options stand for. Raises UserError for what none can have. 由选项得到配方。"""
+
+    @abstractmethod
     def __call__(self) -> None:
         """Trains, and says what comes next."""
 
-    def machine(self) -> "torch.device":
-        """The device, with threads and allocator set. 准备运行设备。"""
+    @property
+    def begun(self) -> Path | None:
+        """What the run that goes on says of itself, if it was begun. 续训时已有的 run.toml。"""
+        from hanformer.train.runs import RUN_FILE
+
+        file = self.out / RUN_FILE
+        return file if self.resume and file.exists() else None
+
+    def machine(self, start_from: str = "") -> "torch.device":
+        """The device, with threads and allocator set, once the pretrained model is there. 准备设备与预训练模型。"""
+        from hanformer.weights.hub import local_place
+
+        if start_from and not (place := local_place(start_from)).exists():
+            raise UserError(
+                f"--start-from: {place} is not there; expected a model folder, a file of weights, tiny or a hub id "
+                "(owner/name)"
+            )
         return prepare_machine(self.device, self.threads)
 
     def train(
@@ -122,24 +144,20 @@ class TextTraining(Training):
         str | None,
         train_option(help="A pretrained model to fine-tune: a folder or a hub id. 要微调的预训练模型。"),
     ] = None
-    resume: Annotated[
-        bool,
-        train_option("--resume", help="Go on with a run that was cut, by its own choices. 按原配方续训。"),
-    ] = False
+    resume: Resume = False
     device: Device = "auto"
     threads: Threads = None
 
-    def choose(self, default: TextRecipeT, own: Mapping[str, str | Path | None] | None = None) -> TextRecipeT:
+    def chosen(self, default: TextRecipeT, own: Mapping[str, str | Path | None] | None = None) -> TextRecipeT:
         """The recipe: a file, or that of the run which goes on; then the options with names of their own (`own` are the
         task's), then `--set`.
 
         命令所用的配方：先读文件（续训时读运行目录），再按各选项与 --set 修改。
         """
-        from hanformer.tasks.text_recipe import read_recipe, with_tricks
-        from hanformer.train.runs import RUN_FILE
+        from hanformer.tasks.text_recipe import with_tricks
+        from hanformer.train.runs import read_recipe
 
-        begun = self.out / RUN_FILE if self.resume and (self.out / RUN_FILE).exists() else None
-        file = self.recipe or begun
+        file = self.recipe or self.begun
         chosen = default if file is None else read_recipe(default, file)
         named = {
             "train.average": self.average,

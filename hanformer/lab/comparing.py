@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ def run_comparison(
     *,
     extra: Sequence[str] = (),
     run: Runner = run_command,
+    check: Callable[[Sequence[str]], None] = lambda words: None,
     said: Callable[[str], None] = print,
 ) -> list[Result]:
     """Trains and judges what is not done yet, seed by seed, and returns all results of these variants.
@@ -76,20 +77,42 @@ def run_comparison(
     运行尚未完成的训练与评测，返回这些变体的全部结果。
 
     A run that was trained before the file got one more evaluation is only judged by that.
-    `extra` words (threads, device) follow every command. Every seed goes through all variants before the next, so that
+    `extra` words (threads, device) follow every command. `check` raises UserError for the words of a command that will
+    be refused; nothing is trained before all are checked. Every seed goes through all variants before the next, so that
     a comparison that is cut has whole seeds. Raises UserError for an unknown variant and a command that fails.
     """
-    if unknown := [name for name in variants if name not in comparison.variants]:
-        raise UserError(f"unknown variant {unknown[0]!r}; there are {', '.join(comparison.variants)}")
-    if len(set(map(slug, comparison.variants))) < len(comparison.variants):
-        raise UserError("two variants would share a folder; give them names that differ in letters or digits")
+    check_variants(comparison, variants)
     chosen = list(variants) or list(comparison.variants)
+    for name, words in _commands(comparison, places, chosen):
+        try:
+            check([*words, *extra])
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
     for name in comparison.prepare:
         _prepare(comparison, places, name, extra, run, said)
     for seed in comparison.seeds:
         for variant in chosen:
             _fill(comparison, places, variant, seed, extra, run, said)
     return read_results(comparison, places, chosen)
+
+
+def check_variants(comparison: Comparison, variants: Sequence[str]) -> None:
+    """Raises UserError for a variant that the file has not, and for two that would share a folder. 检查变体名称。"""
+    if unknown := [name for name in variants if name not in comparison.variants]:
+        raise UserError(f"unknown variant {unknown[0]!r}; there are {', '.join(comparison.variants)}")
+    if len(set(map(slug, comparison.variants))) < len(comparison.variants):
+        raise UserError("two variants would share a folder; give them names that differ in letters or digits")
+
+
+def _commands(
+    comparison: Comparison, places: Places, variants: Sequence[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """The commands of one seed that train and judge, with what they are for."""
+    for variant in variants:
+        yield variant, train_command(comparison, places, variant, comparison.seeds[0])
+    run = places.run(variants[0], comparison.seeds[0])
+    for name in comparison.evaluate:
+        yield f"evaluate {name}", evaluate_command(comparison, places, run, name)
 
 
 def _prepare(

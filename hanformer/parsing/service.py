@@ -9,10 +9,10 @@ from pathlib import Path
 from hanformer.errors import UserError
 from hanformer.parsing.evaluation import measure_text
 from hanformer.parsing.parser import Parser, load_parser
-from hanformer.tasks.serving import Evaluated, ServingOptions
+from hanformer.tasks.serving import Evaluated, Service, ServingOptions
 
 
-class RecurrentService:
+class RecurrentService(Service):
     """Judges text by perplexity; answers a sentence with the brackets of its tree. 困惑度与句法树。"""
 
     def __init__(self, run: Path, device: str) -> None:
@@ -34,7 +34,7 @@ class RecurrentService:
             raise UserError(f"{data}: holds no part valid or test to judge on")
         return Evaluated("\n".join(f"{name}: perplexity {value:.2f}" for name, value in found.items()), found)
 
-    def predict(self, texts: Sequence[str]) -> Sequence[str | UserError]:
+    def _answers(self, texts: Sequence[str]) -> Sequence[str | UserError]:
         """The brackets of each sentence, or why there are none. 各句的括号表示。"""
         return [self._tree(text) for text in texts]
 

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from hanformer.errors import UserError
 from hanformer.train.data_files import fingerprints
@@ -54,16 +55,29 @@ class Evaluated:
     rows: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
 
 
-class Service(Protocol):
+class Service(ABC):
     """A finished run of one task. 某一任务的训练成果。"""
 
+    @abstractmethod
     def evaluate(self, data: str, without: Path | None = None) -> Evaluated:
-        """Judged on a data set. Raises UserError where it cannot be read, or holds nothing to judge."""
-        ...
+        """Judged on a data set. Raises UserError where it cannot be read, or holds nothing to judge.
+
+        在数据集上评测。
+        """
 
     def predict(self, texts: Sequence[str]) -> Sequence[str | UserError]:
-        """One line of answer for every text, or the error that it meets."""
-        ...
+        """One line of answer for every text, or the error that it meets. Raises UserError for a text outside a list.
+
+        逐条作答；每条给出一行答案，或其错误。
+        """
+        if isinstance(texts, str):
+            raise UserError(
+                f"predict: expected a list of texts, got one text; write predict([{texts[:20]!r}])"
+            )
+        return self._answers(texts)
+
+    @abstractmethod
+    def _answers(self, texts: Sequence[str]) -> Sequence[str | UserError]: ...
 
 
 #: Task -> "module:function" of (run folder, options) to a service.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -15,7 +13,7 @@ from hanformer.errors import UserError
 from hanformer.mechanisms import Mechanism, Softmax
 from hanformer.models import Transformer, build, load
 from hanformer.models.belonging import check_vocabulary
-from hanformer.records import assign, full_name, read_record
+from hanformer.records import assign, full_name
 from hanformer.text.cutting import CONTINUATION
 from hanformer.text.load import load_tokenizer
 from hanformer.text.pieces import frequent_characters, train_pieces
@@ -104,27 +102,6 @@ class TextRecipe:
         """
         named = named_ends(assignments)
         return assign(self, {full_name(self, name, _GROUPS): value for name, value in named.items()})
-
-
-def read_recipe(default: RecipeT, path: str | Path) -> RecipeT:
-    """A recipe file (TOML), or the run.toml of an earlier run: what it leaves out is as in `default`.
-
-    读取 TOML 配方文件或以往训练的 run.toml。
-
-    Raises UserError for a file that is missing, broken, of another task, or has unknown names.
-    """
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a recipe ({error}); expected a TOML file") from None
-    table = values.get("recipe", values)
-    if not isinstance(table, Mapping):
-        raise UserError(f"{path}: expected a table named recipe, got {table!r}")
-    try:
-        return read_record(default, table)
-    except UserError as error:
-        of_run = f"; this is a run of {values['task']}" if "task" in values else ""
-        raise UserError(f"{path}: {error}{of_run}") from None
 
 
 def make_tokenizer(recipe: TextRecipe, texts: Iterable[str], added: Sequence[str] = ()) -> Tokenizer:

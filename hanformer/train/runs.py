@@ -7,12 +7,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import tomli_w
 
 from hanformer.errors import UserError
-from hanformer.records import NONE, plain
+from hanformer.records import NONE, plain, read_record
 from hanformer.train.history import HISTORY_FILE
 from hanformer.train.options import FREE_ON_RESUME
 from hanformer.weights.atomic import recover_folder, write_text
@@ -21,6 +21,8 @@ RUN_FILE = "run.toml"
 RUN_VERSION = 2
 READABLE_VERSIONS = (1, 2)
 BEST, LAST = "best", "last"
+
+Recipe = TypeVar("Recipe")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,27 @@ def read_description(folder: Path) -> dict[str, Any]:
             "take the file from a copy, or train again"
         )
     return values
+
+
+def read_recipe(default: Recipe, path: str | Path) -> Recipe:
+    """A recipe file (TOML), or the run.toml of an earlier run: what it leaves out is as in `default`.
+
+    读取 TOML 配方文件或以往训练的 run.toml。
+
+    Raises UserError for a file that is missing, broken, of another task, or has unknown names.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a recipe ({error}); expected a TOML file") from None
+    table = values.get("recipe", values)
+    if not isinstance(table, Mapping):
+        raise UserError(f"{path}: expected a table named recipe, got {table!r}")
+    try:
+        return read_record(default, table)
+    except UserError as error:
+        of_run = f"; this is a run of {values['task']}" if "task" in values else ""
+        raise UserError(f"{path}: {error}{of_run}") from None
 
 
 def check_folder(

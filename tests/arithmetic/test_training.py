@@ -158,10 +158,11 @@ def test_raw_layout_learns_too(tmp_path: Path) -> None:
 def test_a_saved_model_can_be_fine_tuned(tmp_path: Path) -> None:
     raw = replace(RECIPE, layout="raw", train=replace(RECIPE.train, updates=2, validate_every=2))
     train(raw, tiny_data(), tmp_path / "first")
-    train(raw, tiny_data(), tmp_path / "second", start_from=tmp_path / "first" / "best")
+    begun = replace(raw, start_from=str(tmp_path / "first" / "best"))
+    train(begun, tiny_data(), tmp_path / "second")
     assert load(tmp_path / "second").config.application == "unilm"
     with pytest.raises(UserError, match="layout=raw"):
-        train(RECIPE, tiny_data(), tmp_path / "third", start_from=tmp_path / "first" / "best")
+        replace(begun, layout="slots")
 
 
 @pytest.mark.parametrize(
@@ -251,8 +252,9 @@ def test_senseless_slots_are_refused_at_once(name: str) -> None:
 
 
 def test_a_model_in_half_precision_is_fine_tuned_in_full(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, layout="raw", train=replace(RECIPE.train, updates=1, validate_every=1))
-    train(recipe, tiny_data(8), tmp_path / "run", start_from="tiny")
+    short = replace(RECIPE.train, updates=1, validate_every=1)
+    recipe = replace(RECIPE, layout="raw", start_from="tiny", train=short)
+    train(recipe, tiny_data(8), tmp_path / "run")
     weights = load(tmp_path / "run").state_dict().values()
     assert all(weight.dtype == torch.float32 for weight in weights)
 

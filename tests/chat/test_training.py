@@ -14,7 +14,7 @@ from hanformer.data.dialogues import DialogueData
 from hanformer.errors import UserError
 from hanformer.models import Transformer
 from hanformer.tasks.stop_head import StopOptions
-from hanformer.tasks.text_recipe import read_recipe
+from hanformer.train.runs import read_recipe
 from tests.chat.talks import DATA, RECIPE, TALKS, learned
 from tests.similarity.tiny import tiny_folder
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from hanformer.cli.train import TASKS
+from hanformer.cli.train_arithmetic import Arithmetic
 from hanformer.cli.train_classify import Classify
 from hanformer.cli.train_pair import Pair
+from hanformer.cli.train_recurrent import Recurrent
 from hanformer.cli.training import TextTraining, best
 from hanformer.errors import UserError
 from hanformer.tasks.classify.recipe import ClassifyRecipe
-from hanformer.tasks.pair.recipe import PairRecipe
-from hanformer.tasks.serving import SERVICES
+from hanformer.tasks.serving import SERVICES, ServingOptions, open_service
 from hanformer.train.history import History, Record
 from hanformer.train.runs import RunDescription, write_description
 from hanformer.train.trainer import Trainer
@@ -58,10 +59,10 @@ def test_a_name_of_its_own_yields_to_set_and_a_file_to_both(tmp_path: Path) -> N
         tricks=["r_drop:4"],
         assignments=["optimizer=tiger", "train.epochs=3"],
     )
-    chosen = asked.choose(ClassifyRecipe(), {"loss": asked.loss, "unlabelled": asked.unlabelled})
+    chosen = asked.choose()
     assert (chosen.loss, chosen.optimizer, chosen.valid) == ("focal", "tiger", 7)
     assert (chosen.tricks, chosen.train.average, chosen.train.epochs) == (("r_drop:4",), "ema", 3)
-    assert Classify(out=tmp_path, data="rows.tsv").choose(ClassifyRecipe()) == ClassifyRecipe()
+    assert Classify(out=tmp_path, data="rows.tsv").choose() == ClassifyRecipe()
 
 
 def test_the_best_of_all_validations() -> None:
@@ -128,16 +129,51 @@ def test_what_was_trained_on_is_not_what_to_judge_by(
 def test_a_run_goes_on_by_its_own_choices(tmp_path: Path) -> None:
     out = tmp_path / "run"
     began = Classify(out=out, data="rows.tsv", loss="focal", tricks=["fgm"], assignments=["valid=7"])
-    recipe = began.choose(ClassifyRecipe(), {"loss": began.loss})
+    recipe = began.choose()
     again = Classify(out=out, data="rows.tsv", resume=True)
-    assert again.choose(ClassifyRecipe()) == ClassifyRecipe()  # nothing there
+    assert again.choose() == ClassifyRecipe()  # nothing there
     out.mkdir()
     write_description(out, RunDescription("classify", "rows.tsv", recipe))
-    assert again.choose(ClassifyRecipe()) == recipe
-    assert replace(again, assignments=["epochs=30"]).choose(ClassifyRecipe()).train.epochs == 30
-    assert replace(again, resume=False).choose(ClassifyRecipe()) == ClassifyRecipe()
+    assert again.choose() == recipe
+    assert replace(again, assignments=["epochs=30"]).choose().train.epochs == 30
+    assert replace(again, resume=False).choose() == ClassifyRecipe()
     with pytest.raises(UserError, match=r"run\.toml: .*; this is a run of classify"):
-        Pair(out=out, data="rows.tsv", resume=True).choose(PairRecipe())
+        Pair(out=out, data="rows.tsv", resume=True).choose()
+
+
+def test_runs_of_other_data_go_on_by_their_own_choices_too(tmp_path: Path) -> None:
+    problems = Arithmetic(out=tmp_path / "a", recipe="demo", start_from="tiny", assignments=["layout=raw"])
+    words = Recurrent(out=tmp_path / "r", data=tmp_path, assignments=["model.kind=lstm", "rows=3"])
+    for began in (problems, words):
+        recipe = began.choose()
+        began.out.mkdir()
+        write_description(began.out, RunDescription(type(began).__name__.lower(), "data", recipe))
+        again = type(began)(out=began.out, data=began.data, resume=True)  # type: ignore[arg-type]
+        assert again.choose() == recipe
+        assert replace(again, assignments=["train.epochs=7"]).choose().train.epochs == 7
+        assert replace(again, resume=False).choose() != recipe
+    assert problems.choose().start_from == "tiny" and words.choose().rows == 3
+
+
+def test_a_pretrained_model_that_is_not_there_is_told_before_data_are_read(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    words = ("--data", tmp_path / "no data", "--out", tmp_path / "run", "--start-from", tmp_path / "no model")
+    for task in ("classify", "pretrain", "chat"):
+        assert f"--start-from: {tmp_path / 'no model'} is not there" in refused("train", task, *words)
+    assert "is not there" in refused("train", "arithmetic", "--set", "layout=raw", *words)
+    assert "use --set layout=raw with --start-from" in refused("train", "arithmetic", *words)
+
+
+def test_one_text_outside_a_list_is_no_list_of_texts(run: Run, tmp_path: Path) -> None:
+    file, out = write_rows(tmp_path / "all.tsv", one_label(40, 0)), tmp_path / "run"
+    assert run("train", "classify", "--data", file, "--out", out, *SMALL)[0] == 0
+    service = open_service(out, ServingOptions(precision="fp32"))
+    with pytest.raises(
+        UserError, match=r"expected a list of texts, got one text; write predict\(\['甲天乙'\]\)"
+    ):
+        service.predict("甲天乙")
+    assert len(service.predict(["甲天乙"])) == 1
 
 
 def test_only_word_problems_are_judged_without_data(refused: Callable[..., str], tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from hanformer.cli import app
+from hanformer.cli.command import read_command
+from hanformer.cli.training import Training
 from hanformer.errors import UserError
 from hanformer.lab.comparing import RESULT_FILE, read_results, run_command, run_comparison
-from hanformer.lab.comparison import Places, read_comparison, slug, train_command
+from hanformer.lab.comparison import Places, evaluate_command, read_comparison, slug, train_command
 from hanformer.lab.comparison_report import markdown, report_of
 
 TEXT = """
@@ -105,6 +107,21 @@ def test_a_comparison_that_was_cut_goes_on(tmp_path: Path) -> None:
     assert len(run_comparison(comparison, places, run=later, said=lambda text: None)) == 4
     assert later.seen[0][-1] == "--resume" and "with-r-drop" in later.seen[0][-2]
     assert not any("--resume" in words for words in later.seen[1:])
+
+
+def test_all_commands_are_checked_before_any_runs(tmp_path: Path) -> None:
+    comparison = read_comparison(written(tmp_path, TEXT))
+    places, commands, checked = Places(tmp_path / "out", tmp_path), Commands(), []
+
+    def check(words: Sequence[str]) -> None:
+        checked.append(words[0])
+        if "r_drop" in words:
+            raise UserError("no such trick")
+
+    with pytest.raises(UserError, match="with R-Drop: no such trick"):
+        run_comparison(comparison, places, run=commands, check=check, said=lambda text: None)
+    run_comparison(comparison, places, ["plain"], run=commands, check=check, said=lambda text: None)
+    assert checked == ["train", "train", "train", "evaluate"] and len(commands.seen) == 4
 
 
 def test_results_of_two_recipes_do_not_mix(tmp_path: Path) -> None:
@@ -230,6 +247,30 @@ def test_the_experiments_of_the_repository_ask_for_what_exists(path: Path, tmp_p
     comparison = read_comparison(path)
     assert comparison.chinese and len(comparison.seeds) >= 3
     places = Places(tmp_path / "out", tmp_path / "nowhere")
-    for variant in comparison.variants:  # the recipe is read before the data, which is not there
-        with pytest.raises(UserError, match="nowhere"):
-            app([*train_command(comparison, places, variant, 0), "--threads", "1"], standalone_mode=False)
+    for variant in comparison.variants:
+        asked = read_command(app, [*train_command(comparison, places, variant, 0), "--threads", "1"])
+        assert isinstance(asked, Training) and asked.choose()
+    for name in comparison.evaluate:
+        read_command(app, evaluate_command(comparison, places, tmp_path, name))
+    for text in comparison.prepare.values():
+        read_command(app, places.filled(text))
+
+
+def test_a_mistake_in_any_variant_is_told_before_any_training(tmp_path: Path) -> None:
+    text = TEXT.replace(" --set x=1", "")
+    (tmp_path / "a set").mkdir()
+    words = ["compare", "", "--out", str(tmp_path / "out"), "--data", str(tmp_path)]
+    for wrong, said in (
+        ("--trick r_dorp", "with R-Drop: .*r_dorp"),
+        ("--tricks r_drop", "with R-Drop: No such option"),
+        ("--set hidden_sise=3", "did you mean"),
+    ):
+        words[1] = str(written(tmp_path, text.replace("--trick r_drop", wrong)))
+        with pytest.raises(UserError, match=said):
+            app(words, standalone_mode=False)
+    words[1] = str(written(tmp_path, text.replace("classify", "clasify")))
+    with pytest.raises(UserError, match="expected a command, one of arithmetic"):
+        app(words, standalone_mode=False)
+    with pytest.raises(UserError, match="unknown variant 'x'"):
+        app([*words, "--table", "--only", "x"], standalone_mode=False)
+    assert not (tmp_path / "out").exists()

@@ -19,7 +19,7 @@ from hanformer.tasks.classify.recipe import ClassifierRecipe, ClassifyRecipe
 from hanformer.tasks.classify.scoring import figures_of, report
 from hanformer.tasks.classify.texts import check_labels, read_texts, rows_to_judge
 from hanformer.tasks.classify.training import TASK
-from hanformer.tasks.serving import Evaluated, ServingOptions
+from hanformer.tasks.serving import Evaluated, Service, ServingOptions
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
 from hanformer.train.losses.multilabel import count_labels
@@ -110,7 +110,7 @@ def open_judge(best: Path, recipe: ClassifierRecipe, decision: Decision, options
     return Judge(model, load_tokenizer(best), names, decision, recipe)
 
 
-class ClassifyService:
+class ClassifyService(Service):
     """Names the labels of texts. 为文本分类。"""
 
     def __init__(self, judge: Judge, recipe: ClassifyRecipe) -> None:
@@ -130,7 +130,7 @@ class ClassifyService:
         labels, texts = [row.labels for row in rows], [row.text for row in rows]
         return self.judge.evaluated(f"{data}: {len(rows)} texts", windows, labels, texts)
 
-    def predict(self, texts: Sequence[str]) -> Sequence[str | UserError]:
+    def _answers(self, texts: Sequence[str]) -> Sequence[str | UserError]:
         """The labels of each text with their probabilities, the most probable first; "-" for none. 预测标签。"""
         return self.judge.answers(texts, self._cut)
 

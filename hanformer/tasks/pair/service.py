@@ -24,7 +24,7 @@ from hanformer.text.protocols import Tokenizer
 from hanformer.train.runs import open_run
 
 
-class PairClassService:
+class PairClassService(Service):
     """The class of a pair. 文本对分类。"""
 
     def __init__(self, judge: Judge, recipe: PairRecipe) -> None:
@@ -46,7 +46,7 @@ class PairClassService:
             [f"{row.first}\t{row.second}" for row in rows],
         )
 
-    def predict(self, texts: Sequence[str]) -> Sequence[str | UserError]:
+    def _answers(self, texts: Sequence[str]) -> Sequence[str | UserError]:
         """The class and its probability, of two texts with a tab between them. 预测类别。"""
         return self.judge.answers(texts, self._cut)
 
@@ -57,7 +57,7 @@ class PairClassService:
         return windows_of_pair(tokenizer, first, second, self.recipe.maximum_length, self.recipe.overlap)
 
 
-class SimilarityService:
+class SimilarityService(Service):
     """How alike two texts are. 文本相似度。"""
 
     def __init__(self, model: Embedder, tokenizer: Tokenizer, recipe: PairRecipe) -> None:
@@ -82,7 +82,7 @@ class SimilarityService:
         return Evaluated(f"{_title(data, len(rows), left)}\n{said}", figures, lines)
 
     @torch.inference_mode()
-    def predict(self, texts: Sequence[str]) -> Sequence[str | UserError]:
+    def _answers(self, texts: Sequence[str]) -> Sequence[str | UserError]:
         """The cosine of two texts with a tab between them. 预测余弦相似度。"""
         read = [_pair_or_error(text) for text in texts]
         pairs = [found for found in read if not isinstance(found, UserError)]

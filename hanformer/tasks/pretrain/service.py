@@ -23,7 +23,7 @@ from hanformer.tasks.pretrain.recipe import PretrainRecipe
 from hanformer.tasks.pretrain.row_set import RowSet
 from hanformer.tasks.pretrain.store import write_store
 from hanformer.tasks.pretrain.training import TASK, token_rows
-from hanformer.tasks.serving import Evaluated, ServingOptions
+from hanformer.tasks.serving import Evaluated, Service, ServingOptions
 from hanformer.text.cutting import CONTINUATION
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
@@ -33,7 +33,7 @@ from hanformer.train.runs import open_run
 CONTINUED = 64
 
 
-class PretrainService:
+class PretrainService(Service):
     """Judges held-out text; fills masks (mlm), or continues texts (lm, unilm). 评测、填空或续写。"""
 
     def __init__(
@@ -63,7 +63,7 @@ class PretrainService:
         lines = [f"  {name:18} {value:.4f}" for name, value in figures.items()]
         return Evaluated("\n".join([f"{file}: {counted}", *lines]), figures, [dict(figures)])
 
-    def predict(self, texts: Sequence[str]) -> Sequence[str | UserError]:
+    def _answers(self, texts: Sequence[str]) -> Sequence[str | UserError]:
         """Each text with its masks filled, or with what goes on after it. 填空或续写后的文本。"""
         return [_or_error(self._answer, text) for text in texts]
 

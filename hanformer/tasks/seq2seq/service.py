@@ -18,11 +18,11 @@ from hanformer.tasks.scoring import score_texts
 from hanformer.tasks.seq2seq.pairs import read_pairs
 from hanformer.tasks.seq2seq.recipe import Seq2SeqRecipe
 from hanformer.tasks.seq2seq.training import TASK
-from hanformer.tasks.serving import Evaluated, ServingOptions, spread
+from hanformer.tasks.serving import Evaluated, Service, ServingOptions, spread
 from hanformer.train.runs import open_run
 
 
-class Seq2SeqService:
+class Seq2SeqService(Service):
     """Writes the target of each source. 由输入文本生成目标文本。"""
 
     def __init__(self, writer: Writer, recipe: Seq2SeqRecipe, rows: int | None = None) -> None:
@@ -52,7 +52,7 @@ class Seq2SeqService:
         figures = {"bleu": scores.corpus.bleu, "chrf": scores.corpus.chrf, "rouge_l": scores.rouge_l}
         return Evaluated(f"{data} ({split}): {len(pairs)} texts\n{scores.table()}{note}", figures, rows)
 
-    def predict(self, texts: Sequence[str]) -> Sequence[str | UserError]:
+    def _answers(self, texts: Sequence[str]) -> Sequence[str | UserError]:
         """The target of each text, or why it cannot be read. 逐条生成。"""
         return self._write(texts)
 

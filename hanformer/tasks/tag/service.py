@@ -26,7 +26,7 @@ from hanformer.text.load import load_tokenizer
 from hanformer.train.runs import open_run
 
 
-class SegmentationService:
+class SegmentationService(Service):
     """Cuts texts into words. 分词服务。"""
 
     def __init__(self, tagger: Tagger, recipe: TagRecipe, known: frozenset[str]) -> None:
@@ -51,7 +51,7 @@ class SegmentationService:
         head = f"{source}: {len(texts):,} texts, {score.words.gold:,} words"
         return Evaluated(f"{head}\n{word_table(score)}", score.figures, rows)
 
-    def predict(self, texts: Sequence[str]) -> Sequence[str | UserError]:
+    def _answers(self, texts: Sequence[str]) -> Sequence[str | UserError]:
         """The words of each text with a blank between them. 以空格分隔的词。"""
         return [" ".join(words) for words in self.segment(texts)]
 
@@ -65,7 +65,7 @@ class SegmentationService:
         ]
 
 
-class EntityService:
+class EntityService(Service):
     """Finds named entities. 实体识别服务。"""
 
     def __init__(self, tagger: Tagger, recipe: TagRecipe) -> None:
@@ -94,7 +94,7 @@ class EntityService:
         figures = {"precision": total.precision, "recall": total.recall, "f1": total.f1}
         return Evaluated(f"{source}: {len(texts):,} texts\n{entity_table(counts)}", figures, rows)
 
-    def predict(self, texts: Sequence[str]) -> Sequence[str | UserError]:
+    def _answers(self, texts: Sequence[str]) -> Sequence[str | UserError]:
         """A JSON record of each text: its entities with type, start, end (exclusive) and text. 逐条输出 JSON。"""
         return [
             json.dumps({"text": text, "entities": _plain(text, spans)}, ensure_ascii=False)

@@ -15,7 +15,7 @@ from hanformer.models import Transformer
 from hanformer.tasks.classify import ClassifyRecipe, train
 from hanformer.tasks.classify.labels import ClassNames
 from hanformer.tasks.serving import ServingOptions, open_service
-from hanformer.tasks.text_recipe import read_recipe
+from hanformer.train.runs import read_recipe
 from tests.tasks.classify.toy import MANY, ONE, RECIPE, many_labels, one_label, write_rows
 
 OPTIONS = ServingOptions(precision="fp32")

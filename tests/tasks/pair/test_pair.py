@@ -19,9 +19,10 @@ from hanformer.tasks.pair.losses import VECTOR_LOSSES
 from hanformer.tasks.pair.rows import LabelledPair, PairRows, open_pairs, pairs_to_judge, read_pairs
 from hanformer.tasks.pair.training import partners, texts_twice
 from hanformer.tasks.serving import ServingOptions, open_service
-from hanformer.tasks.text_recipe import VocabularyOptions, make_tokenizer, read_recipe
+from hanformer.tasks.text_recipe import VocabularyOptions, make_tokenizer
 from hanformer.train.losses.cosent import cosent, pair_cosines
 from hanformer.train.options import TrainOptions
+from hanformer.train.runs import read_recipe
 from hanformer.train.sizes import Sizes
 
 SIGNS, NOISE = "天地玄黄", "甲乙丙丁戊己"

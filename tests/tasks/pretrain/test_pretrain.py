@@ -25,8 +25,9 @@ from hanformer.tasks.pretrain.recipe import MaskOptions, TextOptions
 from hanformer.tasks.pretrain.training import starting_model, starting_tokenizer
 from hanformer.tasks.serving import ServingOptions, open_service
 from hanformer.tasks.stop_head import StopOptions, logits_at
-from hanformer.tasks.text_recipe import VocabularyOptions, read_recipe
+from hanformer.tasks.text_recipe import VocabularyOptions
 from hanformer.train.options import TrainOptions
+from hanformer.train.runs import read_recipe
 from hanformer.train.sizes import Sizes
 
 #: What is said again and again, and so can be learned in seconds.

@@ -16,9 +16,10 @@ from hanformer.errors import UserError
 from hanformer.models import build, save
 from hanformer.tasks.pretrain import PretrainRecipe
 from hanformer.tasks.pretrain.starting import character_tokenizer, starting_model
-from hanformer.tasks.text_recipe import TextRecipe, VocabularyOptions, make_transformer, read_recipe
+from hanformer.tasks.text_recipe import TextRecipe, VocabularyOptions, make_transformer
 from hanformer.text.vocabulary import Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
+from hanformer.train.runs import read_recipe
 from hanformer.weights import embedded
 
 ROOT = Path(__file__).parents[3]

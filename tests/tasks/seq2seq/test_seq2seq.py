@@ -23,8 +23,9 @@ from hanformer.tasks.seq2seq.recipe import ReplacementOptions
 from hanformer.tasks.seq2seq.training import make_model
 from hanformer.tasks.serving import ServingOptions, open_service
 from hanformer.tasks.stop_head import StopOptions
-from hanformer.tasks.text_recipe import VocabularyOptions, make_tokenizer, read_recipe
+from hanformer.tasks.text_recipe import VocabularyOptions, make_tokenizer
 from hanformer.train.options import TrainOptions
+from hanformer.train.runs import read_recipe
 from hanformer.train.sizes import Sizes
 from hanformer.train.tricks.crossing import cross_pairs, encoded
 

@@ -25,8 +25,9 @@ from hanformer.tasks.tag.model import balanced_weights, make_model, tagging_loss
 from hanformer.tasks.tag.service import SegmentationService
 from hanformer.tasks.tag.spans import TaggedText, TextSpan, of_words
 from hanformer.tasks.tag.training import _examples, cutter_of
-from hanformer.tasks.text_recipe import VocabularyOptions, make_tokenizer, read_recipe
+from hanformer.tasks.text_recipe import VocabularyOptions, make_tokenizer
 from hanformer.train.options import TrainOptions
+from hanformer.train.runs import read_recipe
 from hanformer.train.sizes import Sizes
 from hanformer.train.tricks import tricks_named
 
