@@ -17,6 +17,8 @@ FREE_ON_RESUME = frozenset(
     | {"bad_loss", "recompute", "shard", "tensorboard"}
 )
 BAD_LOSSES = ("stop", "skip")
+#: The word of `best_by` for the latest validation, whatever it gives.
+LATEST = "latest"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class TrainOptions:
     Averages: `average` none, ema (`average_decay`) or last (`average_count` snapshots, one each
     `average_every`).
     Validation: each `validate_every` updates (None: after each epoch); the best by the metric `best_by` is
-    kept; `patience` validations without a better one end the run.
+    kept (latest: what the last validation saw); `patience` validations without a better one end the run.
     Checkpoints: each `checkpoint_every` updates (None: after each epoch), each `checkpoint_seconds` (None:
     never), and at the end. They do not change what is computed.
     Bad losses: `bad_loss` stop (the batches that did it are saved), or skip (so is the update, ten in a row at most).
@@ -100,6 +102,8 @@ class TrainOptions:
             raise UserError("knots and schedule='piecewise' go together: give both or neither")
         if self.average not in AVERAGES:
             raise UserError(f"average: expected one of {', '.join(AVERAGES)}, got {self.average!r}")
+        if self.best_by == LATEST and self.patience is not None:
+            raise UserError("patience waits for a better validation; name a metric in best_by, not latest")
         if self.bad_loss not in BAD_LOSSES:
             raise UserError(f"bad_loss: expected {' or '.join(BAD_LOSSES)}, got {self.bad_loss!r}")
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from hanformer.errors import UserError
 from hanformer.train.checkpoint import Progress, random_state, restore_random_state
-from hanformer.train.options import TrainOptions
+from hanformer.train.options import LATEST, TrainOptions
 
 Metrics = Mapping[str, float]
 Validation = Callable[[nn.Module], Metrics]
@@ -35,12 +35,15 @@ def looking_only(model: nn.Module) -> Iterator[None]:
 
 
 def judge(metrics: Metrics, options: TrainOptions, progress: Progress) -> bool:
-    """Whether the metric that `best_by` names is better than any before; keeps count in `progress`.
+    """Whether the metric that `best_by` names is better than any before, or it says latest; keeps count in `progress`.
 
     判断是否为目前最佳，并更新进度。
 
     A value that is not a number is never better. Raises UserError where the metric is missing.
     """
+    if options.best_by == LATEST:
+        progress.best_update = progress.update
+        return True
     if options.best_by not in metrics:
         names = ", ".join(sorted(metrics)) or "none"
         raise UserError(f"best_by: validation gives {names}; expected one of these, got {options.best_by!r}")
