@@ -12,7 +12,7 @@ from hanformer.config import ModelConfig
 from hanformer.dialects import ALIASES
 from hanformer.errors import UserError
 from hanformer.models.families import Family, family_of, foreign_type, recognise, resembles
-from hanformer.models.names import NameMap, entry
+from hanformer.models.names import Entry, NameMap, copied, entry
 from hanformer.weights.hub import local_place, reaching
 from hanformer.weights.source import Source, open_described, open_source
 
@@ -122,8 +122,18 @@ class Checkpoint:
     def name_map(self, config: ModelConfig, parameters: Sequence[str]) -> NameMap:
         """The names of this checkpoint for a model of that config."""
         if self.dialect == "own":
-            return NameMap(tuple(entry(name, name) for name in parameters))
+            spreads = ModelConfig.from_dict(own_values(self.raw)).share_layers and not config.share_layers
+            count = config.layers if spreads else 1
+            return NameMap(tuple(_of_one_layer(name, count) for name in parameters))
         return self.known_family().names(self.dialect, config, self.names)
+
+
+def _of_one_layer(name: str, count: int) -> Entry:
+    """A parameter under its own name; one of the first layer gives copies to all of them where layers were shared."""
+    inside = name.removeprefix("stack.blocks.0.")
+    if count == 1 or inside == name:
+        return entry(name, name)
+    return Entry(tuple(f"stack.blocks.{layer}.{inside}" for layer in range(count)), (name,), copied(count))
 
 
 def open_checkpoint(

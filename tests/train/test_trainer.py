@@ -168,9 +168,11 @@ def test_validation_leaves_no_trace_in_training() -> None:
 def test_the_latest_is_kept_where_that_is_asked_for(tmp_path: Path) -> None:
     options = TrainOptions(updates=5, validate_every=2, best_by="latest", average="ema")
     for name, losses in (("better", [1.0, 0.5, 0.2]), ("worse", [1.0, 2.0, math.nan])):
-        model, values = tiny_model(), metrics_in_turn(losses)
+        values = metrics_in_turn(losses)
         Trainer(
-            model, objective, TinySource(), options, validate=lambda _: next(values), run_folder=tmp_path / name
+            *(tiny_model(), objective, TinySource(), options),
+            validate=lambda _, values=values: next(values),
+            run_folder=tmp_path / name,
         ).fit()
         kept = json.loads((tmp_path / name / "best" / "metrics.json").read_text())
         assert kept["update"] == 5

@@ -139,11 +139,21 @@ def _with_text(path: str | Path, rows: list[LabelledText]) -> list[LabelledText]
 def _of_label_column(path: str | Path, recipe: ClassifyRecipe) -> Iterator[LabelledText]:
     columns = (TEXT.named(recipe.text), LABEL.named(recipe.label), SPLIT)
     separator = recipe.separator if recipe.kind.many else None
-    for number, (text, label, split) in iterate_table(path, columns):
+    for number, (texts, labels, split) in iterate_table(path, columns):
         where = f"{path}: row {number}"
-        yield LabelledText(
-            number, _stripped(text, where), labels_of(label, where, separator), str(split or "").strip()
-        )
+        for text, label in _side_by_side(texts, labels, where):
+            yield LabelledText(
+                number, _stripped(text, where), labels_of(label, where, separator), str(split or "").strip()
+            )
+
+
+def _side_by_side(texts: Any, labels: Any, where: str) -> list[tuple[Any, Any]]:
+    """A text and its label; or the sentences of a record that holds a list of them, with a label for each."""
+    if not isinstance(texts, list):
+        return [(texts, labels)]
+    if not isinstance(labels, list) or len(labels) != len(texts):
+        raise UserError(f"{where}: expected a label for each of the {len(texts)} texts, got {labels!r}")
+    return list(zip(texts, labels, strict=True))
 
 
 def _of_class_columns(path: str | Path, recipe: ClassifyRecipe) -> Iterator[LabelledText]:

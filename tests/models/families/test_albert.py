@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hanformer.errors import UserError
 from hanformer.models import Transformer, load, save
 from tests.models.families.tiny import tiny_family
 from tests.models.golden import Case
@@ -85,6 +86,21 @@ def test_both_words_mean_it(tmp_path: Path) -> None:
     again = load(tmp_path, share_layers=False, heads=free.heads)
     assert again.config.family == "albert" and len(again.stack.blocks) == LAYERS
     assert all(torch.equal(*both) for both in zip(outputs(again), outputs(free), strict=True))
+
+
+def test_our_own_format_gives_every_layer_a_copy_too(tmp_path: Path) -> None:
+    shared, free = pair(tmp_path / "published")
+    save(shared, tmp_path / "own")
+    again = load(tmp_path / "own", share_layers=False)
+    assert all(torch.equal(value, free.state_dict()[name]) for name, value in again.state_dict().items())
+    with torch.no_grad():
+        again.stack.blocks[0].attention.query.weight.add_(1)
+    assert not torch.equal(*(block.attention.query.weight for block in again.stack.blocks[:2]))
+    other = load(tmp_path / "own", share_layers=False, attention="linear", strict=False)
+    assert len(list(other.stack.blocks)) == LAYERS
+    save(again, tmp_path / "free")
+    with pytest.raises(UserError, match="weights and config disagree"):
+        load(tmp_path / "free", share_layers=True)
 
 
 def test_free_layers_are_kept(tmp_path: Path) -> None:

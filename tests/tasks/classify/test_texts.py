@@ -41,6 +41,19 @@ def test_forms_of_one_label(tmp_path: Path) -> None:
     assert pairs(turned, replace(ONE, text="2", label="1")) == expected
 
 
+def test_a_record_may_hold_sentences_with_a_label_each(tmp_path: Path) -> None:
+    file = written(
+        tmp_path, "a.json", '{"text": ["好书", "差"], "label": [1, 0]}\n{"text": "好", "label": 1}\n'
+    )
+    assert pairs(file, ONE) == [("好书", ("1",)), ("差", ("0",)), ("好", ("1",))]
+    many = written(tmp_path, "b.json", '{"text": ["甲", "乙"], "label": [["书", "好"], []]}')
+    assert pairs(many, MANY) == [("甲", ("书", "好")), ("乙", ())]
+    for labels in ("[1]", "1"):
+        wrong = written(tmp_path, "c.json", f'{{"text": ["好书", "差"], "label": {labels}}}')
+        with pytest.raises(UserError, match="row 1: expected a label for each of the 2 texts"):
+            read_texts(wrong, ONE)
+
+
 def test_forms_of_many_labels(tmp_path: Path) -> None:
     expected = [("好书", ("a", "b")), ("差", ())]
     for name, text in {
