@@ -16,7 +16,7 @@ from hanformer.models.skeletons import repeated
 from hanformer.nn.attention.cache import KeyValueCache
 from hanformer.nn.attention.passing import Pass
 from hanformer.nn.attention.relative import relative_of
-from hanformer.nn.attention.state import DecodingState, Memory
+from hanformer.nn.attention.state import DecodingState, Memory, Opening
 from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.visibility import Full, Rule, Visibility
 from hanformer.nn.layers.block import Block, block_of
@@ -112,16 +112,10 @@ class Stack(nn.Module):
             for layer, block in self.each():
                 if block.cross is not None:
                     kept.store(layer, *block.cross.project_memory(memory[0]))
-        return self._state_kind()(
-            self.rule,
-            layout,
-            self.layers,
-            segment,
-            relative=self.relative,
-            residual=self.residual,
-            memory=kept,
-            condition=condition,
+        opening = Opening(
+            self.rule, layout, self.layers, segment, self.relative, self.residual, kept, condition
         )
+        return self._state_kind()(opening)
 
     def _state_kind(self) -> type[DecodingState]:
         """What the layers' attention keeps; a stack without layers keeps nothing, whatever the kind."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from hanformer.errors import UserError
 from hanformer.models import Transformer
 from hanformer.nn.attention.cache import KeyValueCache
+from hanformer.nn.attention.state import Opening
 from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.visibility import Causal
 from tests.harness import EXACT, UncachedState, random_model, random_rows, tiny_config
@@ -176,7 +177,8 @@ def test_a_model_in_training_mode_does_not_generate() -> None:
 
 
 def test_appended_tokens_go_on_counting() -> None:
-    state = KeyValueCache(Causal(), Layout.of((2, 1), positions=torch.tensor([5, 6, 9])), layers=1, segment=1)
+    prompts = Layout.of((2, 1), positions=torch.tensor([5, 6, 9]))
+    state = KeyValueCache(Opening(Causal(), prompts, layers=1, segment=1))
     layout = state.begin(2)
     assert layout.lengths == (2, 2) and layout.segments.tolist() == [1, 1, 1, 1]
     assert layout.positions.tolist() == [7, 8, 10, 11] and state.layout is layout

@@ -11,14 +11,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from hanformer.nn.attention.relative import RelativePositions
-from hanformer.nn.attention.state import DecodingState, Memory, fold, unfold
+from hanformer.nn.attention.state import DecodingState, Opening, fold, unfold
 from hanformer.nn.functional.attend import Normaliser
 from hanformer.nn.functional.joint import without_overflow
-from hanformer.nn.functional.packing import Layout
-from hanformer.nn.functional.visibility import Rule, Tokens, rectangle, tokens_of
-
-__all__ = ["KeyValueCache", "Memory"]
+from hanformer.nn.functional.visibility import Tokens, rectangle, tokens_of
 
 _FIRST_CAPACITY = 16
 
@@ -32,28 +28,9 @@ class KeyValueCache(DecodingState):
     `DecodingState`.
     """
 
-    def __init__(
-        self,
-        rule: Rule,
-        prompts: Layout,
-        layers: int,
-        segment: int,
-        *,
-        relative: RelativePositions | None = None,
-        residual: bool = False,
-        memory: Memory | None = None,
-        condition: Tensor | None = None,
-    ) -> None:
-        super().__init__(
-            rule,
-            prompts,
-            layers,
-            segment,
-            relative=relative,
-            residual=residual,
-            memory=memory,
-            condition=condition,
-        )
+    def __init__(self, opening: Opening) -> None:
+        super().__init__(opening)
+        prompts, layers = opening.prompts, opening.layers
         self._group = rectangle(prompts)
         self._prompt_tokens = tokens_of(prompts, self._group)
         self._prompt_real = self._group.real()

@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from hanformer.nn.attention.linear_sums import added, meet
-from hanformer.nn.attention.relative import RelativePositions
-from hanformer.nn.attention.state import DecodingState, Memory
-from hanformer.nn.functional.packing import Layout
-from hanformer.nn.functional.visibility import Rule, Tokens
+from hanformer.nn.attention.state import DecodingState, Opening
+from hanformer.nn.functional.visibility import Tokens
 
 #: Features [R, H, T, m] and values with ones [R, H, T, E] of some tokens.
 Block = tuple[Tensor, Tensor]
@@ -26,29 +24,9 @@ class LinearState(DecodingState):
     or all: what a draft that guessed wrong needs. `truncate` refuses to go back further.
     """
 
-    def __init__(
-        self,
-        rule: Rule,
-        prompts: Layout,
-        layers: int,
-        segment: int,
-        *,
-        relative: RelativePositions | None = None,
-        residual: bool = False,
-        memory: Memory | None = None,
-        condition: Tensor | None = None,
-    ) -> None:
-        super().__init__(
-            rule,
-            prompts,
-            layers,
-            segment,
-            relative=relative,
-            residual=residual,
-            memory=memory,
-            condition=condition,
-        )
-        self._sums = [torch.empty(0)] * layers
+    def __init__(self, opening: Opening) -> None:
+        super().__init__(opening)
+        self._sums = [torch.empty(0)] * opening.layers
         self._step: list[Block] = []
         self._new: dict[int, Block] = {}
         self._held = 0

@@ -10,7 +10,8 @@ from torch import Tensor
 from hanformer.nn.attention.relative import LogitBias, RelativePositions
 from hanformer.nn.functional.attend import Normaliser, attend, attend_explicit, softmax
 from hanformer.nn.functional.joint import Partial, hide, join, scores
-from hanformer.nn.functional.visibility import Piece, Plan, Visibility
+from hanformer.nn.functional.plans import Piece, Plan
+from hanformer.nn.functional.visibility import Visibility
 
 
 class Pass:

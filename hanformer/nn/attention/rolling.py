@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from hanformer.nn.attention.cache import KeyValueCache
-from hanformer.nn.attention.relative import RelativePositions
 from hanformer.nn.attention.softmax import SoftmaxAttention
-from hanformer.nn.attention.state import DecodingState, Memory
+from hanformer.nn.attention.state import DecodingState, Opening
 from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.visibility import Rule, Tokens, rectangle
 
@@ -26,28 +25,9 @@ class RollingCache(KeyValueCache):
     portions, so `truncate` can go back to `earliest`, which is never above the length before the last step.
     """
 
-    def __init__(
-        self,
-        rule: Rule,
-        prompts: Layout,
-        layers: int,
-        segment: int,
-        *,
-        relative: RelativePositions | None = None,
-        residual: bool = False,
-        memory: Memory | None = None,
-        condition: Tensor | None = None,
-    ) -> None:
-        super().__init__(
-            rule,
-            prompts,
-            layers,
-            segment,
-            relative=relative,
-            residual=residual,
-            memory=memory,
-            condition=condition,
-        )
+    def __init__(self, opening: Opening) -> None:
+        super().__init__(opening)
+        rule, prompts = opening.rule, opening.prompts
         self.window = max(-span.low for span in rule.spans)
         lengths = torch.tensor(prompts.lengths, device=prompts.positions.device)
         self._seen = prompts.index_of_token >= (lengths - self.window)[prompts.row_of_token]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -49,34 +50,42 @@ class Memory:
         self.real, self.positions = self.real[used], self.positions[used]
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What a state of decoding is opened with: P prompts, and what acts on them and on all that is appended.
+
+    打开解码状态所需的一切：提示及其可见规则、层数、位置、记忆与条件。
+
+    Appended tokens carry segment `segment`. `relative` positions act on every layer, `residual` adds the logits of the
+    layer below, `memory` is what a decoder looks back at, `condition` [P, c] what conditional norms are given.
+    """
+
+    rule: Rule
+    prompts: Layout
+    layers: int
+    segment: int
+    relative: RelativePositions | None = None
+    residual: bool = False
+    memory: Memory | None = None
+    condition: Tensor | None = None
+
+
 class DecodingState(ABC):
     """What decoding remembers, whatever the mechanism: which row continues which prompt, and where it stands.
 
     解码状态的共同部分：各行接续哪个提示、已追加多少词元、位置与条件。
 
-    P prompts; R rows, each the continuation of prompt `prompt_of_row[r]`; all rows are equally long in what was
-    appended. Appended tokens carry segment `segment`. `relative` positions act on every layer, `residual` adds the
-    logits of the layer below, `memory` is what a decoder looks back at, `condition` [P, c] what conditional norms are
-    given. A kind adds how a layer's prompts are stored and how appended tokens are mixed, and fills in the hooks.
+    R rows, each the continuation of prompt `prompt_of_row[r]`; all rows are equally long in what was appended. A kind
+    adds how a layer's prompts are stored and how appended tokens are mixed, and fills in the hooks.
     """
 
-    def __init__(
-        self,
-        rule: Rule,
-        prompts: Layout,
-        layers: int,
-        segment: int,
-        *,
-        relative: RelativePositions | None = None,
-        residual: bool = False,
-        memory: Memory | None = None,
-        condition: Tensor | None = None,
-    ) -> None:
+    def __init__(self, opening: Opening) -> None:
+        prompts = opening.prompts
         if not prompts.rows or not min(prompts.lengths):
             raise UserError("decoding: every prompt needs at least one token")
-        self.rule, self.layers, self.segment, self.length = rule, layers, segment, 0
-        self.relative, self.residual = relative, residual
-        self.memory, self._condition = memory, condition
+        self.rule, self.layers, self.segment, self.length = opening.rule, opening.layers, opening.segment, 0
+        self.relative, self.residual = opening.relative, opening.residual
+        self.memory, self._condition = opening.memory, opening.condition
         self._below: dict[bool, Tensor] = {}
         device = prompts.positions.device
         last = torch.tensor(prompts.offsets[1:], device=device) - 1

@@ -21,7 +21,8 @@ from hanformer.nn.attention.softmax import SoftmaxAttention
 from hanformer.nn.attention.state import DecodingState, state_as
 from hanformer.nn.functional.attend import Normaliser
 from hanformer.nn.functional.packing import Layout
-from hanformer.nn.functional.visibility import Plan, Rule, Visibility
+from hanformer.nn.functional.plans import Plan
+from hanformer.nn.functional.visibility import Rule, Visibility
 
 
 class Written(nn.Module, ABC):

@@ -12,7 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hanformer.nn.functional.dropping import drop
 from hanformer.nn.functional.joint import attend_jointly, one_dtype
-from hanformer.nn.functional.visibility import Plan, Visibility
+from hanformer.nn.functional.plans import Plan
+from hanformer.nn.functional.visibility import Visibility
 from hanformer.nn.functional.written import Rectangle, attend_written, keeps_weights
 
 #: Normalises logits [..., Q, K] whose hidden entries are -inf.

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from hanformer.nn.functional.groups import Group, Windows, cut_rows, group_of
 from hanformer.nn.functional.packing import Layout
+from hanformer.nn.functional.plans import Piece, Plan
 from hanformer.nn.functional.rules import Rule, Tokens
 from hanformer.nn.functional.spans import Span, simplify
-from hanformer.nn.functional.visibility import Piece, Plan
 
 #: Batches whose longest row is not above this run as plain rectangles: there cutting costs more than it saves.
 SHORT = 64

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hanformer.nn.functional.dropping import drop
-from hanformer.nn.functional.visibility import Piece, Plan
+from hanformer.nn.functional.plans import Piece, Plan
 from hanformer.nn.functional.written import Rectangle, hidden, slopes_again
 
 

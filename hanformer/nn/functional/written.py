@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hanformer.nn.functional.dropping import factors, kept_places
+from hanformer.nn.functional.plans import Plan
 from hanformer.nn.functional.powers import LOG2_E
-from hanformer.nn.functional.visibility import Plan
 
 #: Queries, keys and values [B, H, length, D] of a plan.
 Rectangle = tuple[Tensor, Tensor, Tensor]

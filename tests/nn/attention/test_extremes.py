@@ -11,6 +11,7 @@ from hanformer.nn.attention.cache import KeyValueCache
 from hanformer.nn.attention.kinds import attention_of
 from hanformer.nn.attention.passing import Pass
 from hanformer.nn.attention.softmax import SoftmaxAttention
+from hanformer.nn.attention.state import Opening
 from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.visibility import Causal, Full, Rule
 from tests.harness import tiny_config
@@ -62,7 +63,7 @@ def test_decoding(record: Mechanism, dtype: torch.dtype) -> None:
     normalise = getattr(made, "normalise", None)
     query, key, value = (x.detach()[:7] for x in extremes(made, dtype, LARGEST))
     expected = made.mix(query, key, value, Pass(Causal().bind(Layout.of((7,)))))[-1:]
-    cache = KeyValueCache(Causal(), Layout.of((6,)), layers=1, segment=0)
+    cache = KeyValueCache(Opening(Causal(), Layout.of((6,)), layers=1, segment=0))
     cache.store_prompt(0, key[:6], value[:6])
     cache.begin(1)
     found = cache.attend(0, query[6:], key[6:], value[6:], made.scale, normalise)
