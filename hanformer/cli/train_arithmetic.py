@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hanformer.cli.options import Data, Device, Threads, read_assignments
-from hanformer.cli.training import Assignments, Out, Resume, Training, best, train_option
+from hanformer.cli.training import Assignments, Out, Resume, Training, train_option
 from hanformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,4 +64,4 @@ class Arithmetic(Training):
             + (f", {problems.copies} near copies of test problems left out" if problems.copies else "")
         )
         history = self.train(train, recipe, problems, device)
-        self.ended(f"accuracy {best(history, 'accuracy'):.1%}")
+        self.ended(history, recipe.train, "accuracy {accuracy:.1%}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hanformer.cli.training import TextTraining, best
+from hanformer.cli.training import TextTraining
 
 if TYPE_CHECKING:
     from hanformer.chat.recipe import ChatRecipe
@@ -53,5 +53,4 @@ class Chat(TextTraining):
         )
         typer.echo(f"{len(dialogues.train):,} dialogues to train on, {len(dialogues.valid):,} to choose by")
         history = self.train(train, recipe, dialogues, device)
-        loss = best(history, "loss", min)
-        typer.echo(f"best validation loss {loss:.4f} a token; next: hanformer chat {self.out}")
+        self.ended(history, recipe.train, "loss {loss:.4f} a token", f"hanformer chat {self.out}")

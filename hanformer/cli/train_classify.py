@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hanformer.cli.training import TextTraining, best
+from hanformer.cli.training import TextTraining
 
 if TYPE_CHECKING:
     from hanformer.tasks.classify.recipe import ClassifyRecipe
@@ -57,4 +57,4 @@ class Classify(TextTraining):
             + (f", {len(texts.unlabelled):,} texts without labels" if texts.unlabelled else "")
         )
         history = self.train(train, recipe, texts, device)
-        self.ended(f"micro-F1 {best(history, 'micro_f1'):.2%}")
+        self.ended(history, recipe.train, "micro-F1 {micro_f1:.2%}")

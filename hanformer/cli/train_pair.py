@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hanformer.cli.training import TextTraining, best
+from hanformer.cli.training import TextTraining
 
 if TYPE_CHECKING:
     from hanformer.tasks.pair.recipe import PairRecipe
@@ -53,5 +53,5 @@ class Pair(TextTraining):
             + (f", {pairs.left_out:,} left out without the label they need" if pairs.left_out else "")
         )
         history = self.train(train, recipe, pairs, device)
-        score = best(history, "score")
-        self.ended(f"Spearman correlation {score:.4f}" if recipe.compares else f"accuracy {score:.2%}")
+        said = "Spearman correlation {score:.4f}" if recipe.compares else "accuracy {score:.2%}"
+        self.ended(history, recipe.train, said)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hanformer.cli.training import TextTraining, best
+from hanformer.cli.training import TextTraining
 
 if TYPE_CHECKING:
     from hanformer.tasks.pretrain.recipe import PretrainRecipe
@@ -44,4 +44,4 @@ class Pretrain(TextTraining):
         held = f"{len(corpus.valid)}" if corpus.valid else f"{recipe.valid:,} rows of them"
         typer.echo(f"files: {len(corpus.train)} to train on, {held} to choose by")
         history = self.train(train, recipe, corpus, device)
-        self.ended(f"loss {best(history, 'loss', min):.4f} a token")
+        self.ended(history, recipe.train, "loss {loss:.4f} a token")

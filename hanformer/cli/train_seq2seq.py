@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hanformer.cli.training import TextTraining, best
+from hanformer.cli.training import TextTraining
 
 if TYPE_CHECKING:
     from hanformer.tasks.seq2seq.recipe import Seq2SeqRecipe
@@ -51,4 +51,4 @@ class Seq2Seq(TextTraining):
         )
         typer.echo(f"{len(pairs.train):,} pairs to train on, {len(pairs.valid):,} to choose by")
         history = self.train(train, recipe, pairs, device)
-        self.ended(f"loss {best(history, 'loss', min):.4f} a token")
+        self.ended(history, recipe.train, "loss {loss:.4f} a token")

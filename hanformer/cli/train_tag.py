@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hanformer.cli.training import TextTraining, best
+from hanformer.cli.training import TextTraining
 
 if TYPE_CHECKING:
     from hanformer.tasks.tag.recipe import TagRecipe
@@ -63,4 +63,4 @@ class Tag(TextTraining):
         )
         typer.echo(f"{len(texts.train):,} texts to train on, {len(texts.valid):,} to choose by")
         history = self.train(train, recipe, texts, device)
-        self.ended(f"F1 {best(history, 'f1'):.2%}")
+        self.ended(history, recipe.train, "F1 {f1:.2%}")

@@ -1,7 +1,7 @@
 """What the commands of `hanformer train` share: their options, and the way from these to a run folder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from hanformer.tasks.text_recipe import TextRecipe
     from hanformer.train.history import History
+    from hanformer.train.options import TrainOptions
     from hanformer.train.progress import Reporter
 
 RecipeT = TypeVar("RecipeT", contravariant=True)
@@ -103,12 +104,21 @@ class Training(ABC):
                 typer.echo(f"to go on from what {self.out} keeps: the same command with --resume", err=True)
             raise
 
-    def ended(self, best: str) -> None:
-        """Says what was best, and the command that judges it. 报告最佳结果与下一步命令。"""
+    def ended(self, history: "History", options: "TrainOptions", said: str, following: str = "") -> None:
+        """Says what was kept, as `said` puts the metrics of its validation, and the command that comes next.
+
+        报告保留的检查点与下一步命令。
+        """
+        from hanformer.train.validation import kept
+
+        record = kept(history, options)
         data = Path(self.data)
         holds_parts = not data.is_file() or data.suffix.lower() == ".zip"
         judged = self.data if holds_parts else "TEST (rows that it has not seen)"
-        typer.echo(f"best validation {best}; next: hanformer evaluate {self.out} --data {judged}")
+        typer.echo(
+            f"kept update {record.update}: validation {said.format(**record.metrics)}; "
+            f"next: {following or f'hanformer evaluate {self.out} --data {judged}'}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,8 +181,3 @@ class TextTraining(Training):
         return with_tricks(chosen, self.tricks or ()).changed(
             given | read_assignments(self.assignments or [])
         )
-
-
-def best(history: "History", metric: str, choose: Callable[..., float] = max) -> float:
-    """The best value of a metric over all validations; not a number without any. 各次验证中的最佳值。"""
-    return choose((record.metrics[metric] for record in history.validations), default=float("nan"))

@@ -13,6 +13,8 @@ from hanformer.lab.report import Picture, Report, Table, figure, tidy
 from hanformer.train.history import HISTORY_FILE, History
 
 _COLORS = ("#2b6cb0", "#b5442e", "#2f855a", "#805ad5", "#b7791f", "#4a5568", "#d53f8c", "#319795")
+#: After so many variants the colours come again, in another line.
+_LINES = ("-", "--", ":")
 
 
 def report_of(comparison: Comparison, places: Places, results: Sequence[Result]) -> Report:
@@ -31,7 +33,11 @@ def report_of(comparison: Comparison, places: Places, results: Sequence[Result])
         (results_table(comparison, results),),
         (
             Picture("figures", "Every seed is a point, the line is the mean.", _points(comparison, results)),
-            Picture("curves", f"Validation: {comparison.curve}.", _curves(comparison, places, results)),
+            Picture(
+                "curves",
+                f"Validation: {comparison.curve}; thick: the mean over seeds.",
+                _curves(comparison, places, results),
+            ),
         ),
     )
 
@@ -99,20 +105,24 @@ def _points(comparison: Comparison, results: Sequence[Result]) -> Any:
 def _curves(comparison: Comparison, places: Places, results: Sequence[Result]) -> Any:
     picture = figure(9.0, 4.0)
     axes = picture.subplots()
-    seen: set[str] = set()
-    for result in results:
-        points = _curve(places.run(result.variant, result.seed), comparison.curve)
-        place = list(comparison.variants).index(result.variant)
-        label = None if result.variant in seen else result.variant
-        seen.add(result.variant)
-        axes.plot(*points, color=_COLORS[place % len(_COLORS)], linewidth=1.2, alpha=0.8, label=label)
+    for place, variant in enumerate(comparison.variants):
+        runs = [places.run(variant, result.seed) for result in results if result.variant == variant]
+        curves = [_curve(run, comparison.curve) for run in runs]
+        if not curves:
+            continue
+        color, line = _COLORS[place % len(_COLORS)], _LINES[place // len(_COLORS) % len(_LINES)]
+        for curve in curves:
+            axes.plot(curve.keys(), curve.values(), line, color=color, linewidth=0.7, alpha=0.4)
+        shared = [update for update in curves[0] if all(update in curve for curve in curves)]
+        means = [mean(curve[update] for curve in curves) for update in shared]
+        axes.plot(shared, means, line, color=color, linewidth=1.8, label=variant)
     axes.set(xlabel="update", ylabel=comparison.curve)
-    if seen:
-        axes.legend(fontsize=8)
+    axes.legend(fontsize=8)
     tidy([axes])
     return picture
 
 
-def _curve(run: Path, name: str) -> tuple[list[int], list[float]]:
+def _curve(run: Path, name: str) -> dict[int, float]:
+    """The metric of each validation, by update."""
     records = [record for record in History.read(run / HISTORY_FILE).validations if name in record.metrics]
-    return [record.update for record in records], [record.metrics[name] for record in records]
+    return {record.update: record.metrics[name] for record in records}

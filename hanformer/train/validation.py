@@ -11,6 +11,7 @@ from torch import nn
 
 from hanformer.errors import UserError
 from hanformer.train.checkpoint import Progress, random_state, restore_random_state
+from hanformer.train.history import History, Record
 from hanformer.train.options import LATEST, TrainOptions
 
 Metrics = Mapping[str, float]
@@ -54,3 +55,16 @@ def judge(metrics: Metrics, options: TrainOptions, progress: Progress) -> bool:
     if better:
         progress.best, progress.best_update = value, progress.update
     return better
+
+
+def kept(history: History, options: TrainOptions) -> Record:
+    """The validation of the checkpoint that a run keeps, as `judge` chose it.
+
+    所保留检查点的验证记录。
+    """
+    records = history.validations
+    numbers = [record for record in records if not math.isnan(record.metrics.get(options.best_by, math.nan))]
+    if options.best_by == LATEST or not numbers:
+        return records[-1]
+    sign = 1.0 if options.higher_is_better else -1.0
+    return max(numbers, key=lambda record: sign * record.metrics[options.best_by])

@@ -15,11 +15,12 @@ from hanformer.cli.train_arithmetic import Arithmetic
 from hanformer.cli.train_classify import Classify
 from hanformer.cli.train_pair import Pair
 from hanformer.cli.train_recurrent import Recurrent
-from hanformer.cli.training import TextTraining, best
+from hanformer.cli.training import TextTraining
 from hanformer.errors import UserError
 from hanformer.tasks.classify.recipe import ClassifyRecipe
 from hanformer.tasks.serving import SERVICES, ServingOptions, open_service
 from hanformer.train.history import History, Record
+from hanformer.train.options import TrainOptions
 from hanformer.train.runs import RunDescription, write_description
 from hanformer.train.trainer import Trainer
 from tests.cli.conftest import Run
@@ -65,15 +66,6 @@ def test_a_name_of_its_own_yields_to_set_and_a_file_to_both(tmp_path: Path) -> N
     assert Classify(out=tmp_path, data="rows.tsv").choose() == ClassifyRecipe()
 
 
-def test_the_best_of_all_validations() -> None:
-    def at(update: int, value: float) -> Record:
-        return Record(update, 0.0, 0.0, metrics={"loss": value})
-
-    history = History([at(1, 2.0), at(2, 1.0), at(3, 3.0)])
-    assert best(history, "loss", min) == 1 and best(history, "loss") == 3
-    assert best(History(), "loss") != best(History(), "loss")  # not a number
-
-
 def test_an_interruption_says_what_is_kept_and_how_to_go_on(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,9 +108,10 @@ def test_what_was_trained_on_is_not_what_to_judge_by(
 ) -> None:
     file, out = write_rows(tmp_path / "all.tsv", one_label(40, 0)), tmp_path / "run"
     for data, said in ((file, "TEST (rows that it has not seen)"), (tmp_path, str(tmp_path))):
-        Classify(out=out, data=str(data)).ended("F1 1")
+        history = History([Record(3, 1.0, 2.0, metrics={"loss": 0.5, "f1": 0.75})])
+        Classify(out=out, data=str(data)).ended(history, TrainOptions(epochs=1), "F1 {f1:.1%}")
         told = capsys.readouterr().out
-        assert told == f"best validation F1 1; next: hanformer evaluate {out} --data {said}\n"
+        assert told == f"kept update 3: validation F1 75.0%; next: hanformer evaluate {out} --data {said}\n"
     assert run("train", "classify", "--data", file, "--out", out, *SMALL)[0] == 0
     copy = write_rows(tmp_path / "copy.tsv", one_label(40, 0))
     other = write_rows(tmp_path / "other.tsv", one_label(40, 1))

@@ -252,7 +252,7 @@ def test_from_the_command_line(tmp_path: Path, text: Path) -> None:
     start = ["train", "pretrain", "--recipe", str(recipe), "--data", str(text), "--out", run, *sizes]
     done = CliRunner().invoke(app, start)
     assert done.exit_code == 0, done.output
-    assert "files: 1 to train on, " in done.output and "best validation loss" in done.output
+    assert "files: 1 to train on, " in done.output and "kept update 2: validation loss" in done.output
     with pytest.warns(UserWarning, match="this run was trained on it"):
         done = CliRunner().invoke(app, ["evaluate", run, "--data", str(text)])
     assert done.exit_code == 0 and "accuracy" in done.output
