@@ -83,9 +83,9 @@ def run_comparison(
     """
     check_variants(comparison, variants)
     chosen = list(variants) or list(comparison.variants)
-    for name, words in _commands(comparison, places, chosen):
+    for name, words in _commands(comparison, places, chosen, extra):
         try:
-            check([*words, *extra])
+            check(words)
         except UserError as error:
             raise UserError(f"{name}: {error}") from None
     for name in comparison.prepare:
@@ -105,14 +105,22 @@ def check_variants(comparison: Comparison, variants: Sequence[str]) -> None:
 
 
 def _commands(
-    comparison: Comparison, places: Places, variants: Sequence[str]
+    comparison: Comparison, places: Places, variants: Sequence[str], extra: Sequence[str]
 ) -> Iterator[tuple[str, list[str]]]:
-    """The commands of one seed that train and judge, with what they are for."""
+    """The commands that prepare, and those of one seed that train and judge, with what they are for."""
+    for name in comparison.prepare:
+        yield f"prepare {name}", _preparing(comparison, places, name, extra)
     for variant in variants:
-        yield variant, train_command(comparison, places, variant, comparison.seeds[0])
+        yield variant, [*train_command(comparison, places, variant, comparison.seeds[0]), *extra]
     run = places.run(variants[0], comparison.seeds[0])
     for name in comparison.evaluate:
-        yield f"evaluate {name}", evaluate_command(comparison, places, run, name)
+        yield f"evaluate {name}", [*evaluate_command(comparison, places, run, name), *extra]
+
+
+def _preparing(comparison: Comparison, places: Places, name: str, extra: Sequence[str]) -> list[str]:
+    """The words of a command that prepares; what trains is told of threads and device too."""
+    words = places.filled(comparison.prepare[name])
+    return [*words, *extra] if words[:1] == ["train"] else words
 
 
 def _prepare(
@@ -127,9 +135,9 @@ def _prepare(
     if done.exists():
         return
     said(f"{name}: prepared once for all variants")
-    words = places.filled(comparison.prepare[name])
-    if "--out" in words[:-1]:
-        words += [*extra, *_going_on(Path(words[words.index("--out") + 1]))]
+    words = _preparing(comparison, places, name, extra)
+    if words[:1] == ["train"]:
+        words += _going_on(Path(words[words.index("--out") + 1]))
     run(words, False)
     write_text(done, "")
 

@@ -177,6 +177,24 @@ def test_what_is_prepared_is_prepared_once(tmp_path: Path) -> None:
     prepared = str(tmp_path / "out/prepared/base")
     assert commands.seen[:2] == [["train", "pretrain", "--out", prepared], ["convert", prepared, "x"]]
     assert len(commands.seen) == 2 + 4
+    told = Commands()
+    run_comparison(
+        comparison,
+        Places(tmp_path / "again", tmp_path),
+        ["plain"],
+        extra=["--threads", "1"],
+        run=told,
+        said=lambda _: None,
+    )
+    assert [words[-2:] == ["--threads", "1"] for words in told.seen] == [True, False, *([True] * 4)]
+
+
+def test_what_prepares_is_checked_too(tmp_path: Path) -> None:
+    for wrong in ("train clasify --out x", "convert a b --unshar", ""):
+        file = written(tmp_path, TEXT + f'[prepare]\nbase = "{wrong}"\n')
+        (tmp_path / "data" / "a set").mkdir(parents=True, exist_ok=True)
+        with pytest.raises(UserError, match="prepare base: "):
+            app(["compare", str(file), "--data", str(tmp_path / "data")], standalone_mode=False)
 
 
 @pytest.mark.parametrize(
