@@ -17,6 +17,7 @@ from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions, named_ends
 from hanformer.train.runs import BEST, read_description
 from hanformer.train.sizes import Sizes
+from hanformer.train.theseus import Theseus
 
 #: Where a run with a pointer keeps it, beside its model.
 POINTER_FILE = "pointer.safetensors"
@@ -59,6 +60,11 @@ class Recipe:
     r_drop: float = 0.0
     limit: int = 0
     extra_generated: int = 0
+
+    @property
+    def theseus(self) -> Theseus:
+        """No layers are replaced. 不替换任何层。"""
+        return Theseus()
 
     @property
     def named_files(self) -> tuple[str, ...]:

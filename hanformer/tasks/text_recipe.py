@@ -23,6 +23,7 @@ from hanformer.text.wordpiece import WordPieceTokenizer
 from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions, named_ends
 from hanformer.train.sizes import Sizes
+from hanformer.train.theseus import Theseus
 
 _FIRST_WIDE = 0x2E80
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -68,8 +69,10 @@ class TextRecipe:
     `start_from` names a pretrained model to fine-tune, with its tokenizer beside it (empty: from scratch, by `sizes`
     and `vocabulary`); `attention` replaces the mechanism of either. `maximum_length` counts tokens, special ones
     included; `token_budget` is the most tokens of a batch; `optimizer` a rule of `train.optimizer`; `tricks` wrap the
-    objective, the first word outermost (`train.tricks`); `valid` is how many rows are held out to choose by where the
-    data has no validation set and `valid_file`, which takes its place, names none.
+    objective, the first word outermost (`train.tricks`); `theseus.layers` new layers take the place of those of
+    `start_from`, a run of the same task, by a training of their own before this one (`train.theseus`); `valid` is how
+    many rows are held out to choose by where the data has no validation set and `valid_file`, which takes its place,
+    names none.
     """
 
     start_from: str = ""
@@ -78,6 +81,7 @@ class TextRecipe:
     train: TrainOptions = field(default_factory=lambda: TrainOptions(epochs=10))
     optimizer: str = "adamw"
     tricks: tuple[str, ...] = ()
+    theseus: Theseus = field(default_factory=Theseus)
     token_budget: int = 4096
     maximum_length: int = 256
     valid: int = 1000
@@ -88,6 +92,21 @@ class TextRecipe:
             if getattr(self, name) < 1:
                 raise UserError(f"{name}: expected at least 1, got {getattr(self, name)}")
         rule_named(self.optimizer)
+        if self.theseus.layers and not self.start_from:
+            raise UserError(
+                "theseus replaces the layers of a trained model: name a run of this task (start_from)"
+            )
+
+    def check_head(self, known: bool) -> None:
+        """Raises UserError where layers of a model are to be replaced whose head is not known.
+
+        层替换要求起点带有同样的输出层。
+        """
+        if self.theseus.layers and not known:
+            raise UserError(
+                f"{self.start_from}: theseus replaces the layers of a run of this task, with its head; expected such a "
+                "run, with the same labels"
+            )
 
     @property
     def named_files(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from hanformer.train.checkpoint import RunFolder, load_weights, read_tensors
+from hanformer.train.checkpoint import RunFolder, load_weights, read_tensors, weights_of
 from hanformer.weights.atomic import write_bytes
 
 STACK = "transformer"
@@ -63,6 +63,25 @@ def load_part(module: nn.Module, part: str, folder: Path) -> None:
     """
     path = folder / f"{part}.safetensors"
     load_weights(module, read_tensors(path), str(path))
+
+
+def inherit_part(module: nn.Module, part: str, start_from: str, fits: Callable[[Path], bool]) -> bool:
+    """Copies a part from the run that a training starts from, where that has the same one; says whether it had.
+
+    若起点是带有同一部分（如分类层）的训练目录，则沿用其权重。
+
+    `start_from` is a run, or its best/; the same part has the same names and shapes, and `fits` judges by what lies
+    beside it, such as the names of classes. Raises UserError for a broken file.
+    """
+    places = (Path(start_from) / "best", Path(start_from)) if start_from else ()
+    folder = next((place for place in places if (place / f"{part}.safetensors").is_file()), None)
+    if folder is None or not fits(folder):
+        return False
+    found, own = read_tensors(folder / f"{part}.safetensors"), weights_of(module)
+    if {name: tensor.shape for name, tensor in found.items()} != {n: w.shape for n, w in own.items()}:
+        return False
+    load_weights(module, found, str(folder))
+    return True
 
 
 def write_part(module: nn.Module, part: str, folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -20,12 +21,23 @@ from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions
 from hanformer.train.parts import STACK, PartsRun
 from hanformer.train.progress import Reporter
-from hanformer.train.runs import RUN_FILE, RunDescription, check_folder, read_description, write_description
+from hanformer.train.runs import (
+    LAST,
+    RUN_FILE,
+    RunDescription,
+    check_folder,
+    read_description,
+    write_description,
+)
+from hanformer.train.theseus import Theseus, begin_theseus, end_theseus
 from hanformer.train.trainer import Trainer
 from hanformer.train.validation import Validation
 from hanformer.train.workers import Workers, device_of_worker, working_together
 
 Batch = TypeVar("Batch")
+
+#: Where a stage that replaces layers keeps its state, in the run folder, until the run is done.
+REPLACING = "replacing"
 
 #: Update rules that look at more than one entry of a matrix at a time.
 WHOLE_MATRICES = frozenset({"muon", "adafactor", "lamb", "layerwise"})
@@ -39,6 +51,11 @@ class RunRecipe(Protocol):
 
     @property
     def optimizer(self) -> str: ...
+
+    @property
+    def theseus(self) -> Theseus:
+        """The new layers that take the place of the model's own before it is trained."""
+        ...
 
     @property
     def named_files(self) -> tuple[str, ...]:
@@ -89,7 +106,7 @@ def train_run(
     Raises UserError for a folder that already holds a run, unusable data, and whatever cannot be written.
     """
     if recipe.train.shard:
-        _check_rule(recipe.optimizer)
+        _check_shards(recipe)
     device = device_of_worker(device or torch.device("cpu"))
     with working_together(device, recipe.train.shard) as workers:
         folder, description = Path(folder), RunDescription(task, data, recipe)
@@ -105,7 +122,8 @@ def train_run(
         seed_everything(recipe.train.seed)
         prepared = prepare(folder if resume else None)
         prepared.model.to(device)
-        trainer = _trainer(folder, recipe, prepared, reporter, workers)
+        stages = _stages(folder, recipe, prepared, reporter, workers)
+        trainer = next(stages)
         # Before the leader writes, all have looked.
         workers.any(False)
         if workers.leads and known is None:
@@ -114,7 +132,11 @@ def train_run(
             # What may differ when a run goes on (when it ends, how often it looks) is as it is now.
             kept = {name: known.get(name, {}) for name in ("machine", "counts", "files")}
             write_description(folder, replace(description, **kept))
-        history = trainer.fit(resume=resume)
+        history = trainer.fit(resume=resume or trainer.folder != folder)
+        for trainer in stages:
+            history = trainer.fit(resume=resume)
+        if workers.leads:
+            shutil.rmtree(folder / REPLACING, ignore_errors=True)
         if workers.leads and (changed := changed_files(files, fingerprints(data, beside))):
             trainer.reporter.note(
                 f"{data}: changed during the training ({', '.join(changed[:3])}); what was learned is of the files as "
@@ -123,18 +145,41 @@ def train_run(
     return history
 
 
+def _stages(
+    folder: Path,
+    recipe: RunRecipe,
+    prepared: Prepared[Batch],
+    reporter: Reporter | None,
+    workers: Workers,
+) -> Iterator[Trainer[Batch]]:
+    """The trainers of a run, each made when the one before is done: of new layers among the old ones, where the recipe
+    wants some, and of the whole model."""
+    chosen, model = recipe.theseus, prepared.model
+    if chosen.layers:
+        begin_theseus(model, chosen.layers, first=chosen.first, grows_over=chosen.grows_over)
+        if not (folder / LAST).exists():  # else a run goes on that was farther
+            yield _trainer(folder / REPLACING, recipe, prepared, reporter, workers)
+        end_theseus(model)
+
+    def accompany(best: Path) -> None:
+        prepared.describe(best)
+        prepared.companions(best)
+
+    trainer = _trainer(folder, recipe, prepared, reporter, workers, accompany)
+    if STACK in dict(model.named_children()):
+        trainer.write_to(PartsRun(folder, accompany))
+    yield trainer
+
+
 def _trainer(
     folder: Path,
     recipe: RunRecipe,
     prepared: Prepared[Batch],
     reporter: Reporter | None,
     workers: Workers,
+    accompany: Callable[[Path], None] | None = None,
 ) -> Trainer[Batch]:
-    def accompany(best: Path) -> None:
-        prepared.describe(best)
-        prepared.companions(best)
-
-    trainer: Trainer[Batch] = Trainer(
+    return Trainer(
         prepared.model,
         prepared.objective,
         prepared.source,
@@ -147,9 +192,6 @@ def _trainer(
         accompany=accompany,
         workers=workers,
     )
-    if STACK in dict(prepared.model.named_children()):
-        trainer.write_to(PartsRun(folder, accompany))
-    return trainer
 
 
 def _describe(
@@ -161,8 +203,12 @@ def _describe(
     write_description(folder, replace(chosen, machine=machine, counts=counts, files=files))
 
 
-def _check_rule(name: str) -> None:
-    whole = sorted(set(name.split("+")) & WHOLE_MATRICES)
+def _check_shards(recipe: RunRecipe) -> None:
+    if recipe.theseus.layers:
+        raise UserError(
+            "theseus: layers cannot be replaced with --set train.shard=true; leave one of them out"
+        )
+    whole = sorted(set(recipe.optimizer.split("+")) & WHOLE_MATRICES)
     if whole:
         raise UserError(
             f"optimizer: {', '.join(whole)} looks at whole matrices, which --set train.shard=true divides; use adamw, "

@@ -134,6 +134,10 @@ _OF_A_MODEL = ("config.json", "model.safetensors")
 _FREE = {f"recipe.train.{name}" for name in FREE_ON_RESUME | {"accumulate"}}
 
 
+#: What a group of choices says that is off.
+_OFF = {"kind": NONE, "layers": 0}
+
+
 def _differences(name: str, saved: object, wanted: object) -> list[str]:
     """Choices that differ, but for those that may differ when a run goes on."""
     if isinstance(wanted, Mapping) and isinstance(saved, Mapping):
@@ -143,7 +147,7 @@ def _differences(name: str, saved: object, wanted: object) -> list[str]:
             line for key in known for line in _differences(f"{name}{key}.", saved.get(key), wanted.get(key))
         ]
     # Older versions had no such choice: it was off.
-    off = isinstance(wanted, Mapping) and wanted.get("kind") == NONE
+    off = isinstance(wanted, Mapping) and any(wanted.get(key) == value for key, value in _OFF.items())
     unsaid = saved is None and (off or wanted in (NONE, False, 0, ""))
     return [] if saved == wanted or unsaid else [f"{name.rstrip('.')} {saved} there, {wanted} now"]
 

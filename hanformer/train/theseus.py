@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 import torch
@@ -15,6 +16,28 @@ from hanformer.models.transformer import RULES, Transformer
 from hanformer.nn.layers.block import Block
 
 Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Theseus:
+    """How a training first puts new layers in the place of a trained model's: `layers` of them (0: it does not), each
+    with probability `first` in a pass, which grows linearly to 1 over `grows_over` passes where that is given.
+
+    训练前先做层替换的选项：新层数（0 表示不替换）、替换概率及其增长。
+
+    Raises UserError for what `begin_theseus` would refuse whatever the model.
+    """
+
+    layers: int = 0
+    first: float = 0.5
+    grows_over: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.layers < 0:
+            raise UserError(
+                f"theseus.layers: expected a number of new layers, or 0 for none, got {self.layers}"
+            )
+        _check_chances(self.first, self.grows_over)
 
 
 class TheseusStack(Stack):
@@ -88,7 +111,7 @@ def begin_theseus(model: Model, layers: int, *, first: float = 0.5, grows_over: 
     any model, call `end_theseus`, and train on. `first` and `grows_over` (passes, not updates: accumulated
     micro-batches count) are those of `TheseusStack`.
     Raises UserError for a number of layers that does not divide the model's, shared layers, a probability
-    outside 0 to 1, and a model without a Transformer.
+    outside 0 to 1, layers that are frozen already, and a model without a Transformer.
     """
     part = _transformer(model)
     depth = part.config.layers
@@ -96,18 +119,26 @@ def begin_theseus(model: Model, layers: int, *, first: float = 0.5, grows_over: 
         raise UserError(
             "theseus: expected a model whose layers are its own, not shared, and not yet replaced"
         )
+    if not all(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError(
+            "theseus: the old layers are frozen until the new ones can do without; leave out freeze"
+        )
     if not 1 <= layers <= depth or depth % layers:
         raise UserError(f"theseus: expected a number of layers that divides {depth}, got {layers}")
-    if not 0 <= first <= 1 or (grows_over is not None and grows_over < 1):
-        raise UserError(
-            "theseus: expected a probability `first` from 0 to 1 and `grows_over` of 1 or more passes, "
-            f"got {first} and {grows_over}"
-        )
+    _check_chances(first, grows_over)
     stack = TheseusStack(part, layers, first, grows_over).train(part.stack.training)
     part.stack = stack
     model.requires_grad_(False)
     stack.blocks.requires_grad_(True)
     return model
+
+
+def _check_chances(first: float, grows_over: int | None) -> None:
+    if not 0 <= first <= 1 or (grows_over is not None and grows_over < 1):
+        raise UserError(
+            "theseus: expected a probability `first` from 0 to 1 and `grows_over` of 1 or more passes, "
+            f"got {first} and {grows_over}"
+        )
 
 
 def end_theseus(model: Model) -> Model:

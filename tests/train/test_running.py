@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from hanformer.train.options import TrainOptions
 from hanformer.train.progress import LineReporter
 from hanformer.train.running import Prepared, train_run
 from hanformer.train.runs import read_description
+from hanformer.train.theseus import Theseus
 from tests.train.tiny import TinyBatch, TinySource, objective, tiny_model
 
 
@@ -23,6 +24,7 @@ class Recipe:
     train: TrainOptions
     optimizer: str = "adamw"
     named_files: tuple[str, ...] = ()
+    theseus: Theseus = field(default_factory=Theseus)
 
 
 def prepared(run: Path | None) -> Prepared[TinyBatch]:

@@ -33,6 +33,7 @@ from hanformer.text.protocols import Tokenizer
 from hanformer.train.history import History
 from hanformer.train.losses.multilabel import count_labels
 from hanformer.train.objective import Loss, Objective
+from hanformer.train.parts import inherit_part
 from hanformer.train.progress import Reporter
 from hanformer.train.running import Prepared, train_run
 from hanformer.train.tricks.r_drop import agreement
@@ -149,6 +150,11 @@ class ClassifierFit:
         self.recipe, self.tokenizer, self.names = recipe, tokenizer, names
         self.train, self.valid, self.decision = train, valid, decision
         self.model: Classifier = make_classifier(recipe, tokenizer, len(names))
+
+        def same(run: Path) -> bool:
+            return ClassNames.load(run).names == names.names
+
+        recipe.check_head(inherit_part(self.model.classifier, "classifier", recipe.start_from, same))
         balance = recipe.kind.balance if recipe.class_weights == "balanced" else None
         weights = None if balance is None else balance(targets_of(train.labels, len(names)))
         self.loss_of = recipe.kind.make(weights, recipe.label_smoothing)

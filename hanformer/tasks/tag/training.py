@@ -17,7 +17,14 @@ from hanformer.tasks.tag.cutting import Cutter
 from hanformer.tasks.tag.data import TagData
 from hanformer.tasks.tag.heads import CHAINS
 from hanformer.tasks.tag.labels import LabelSet, kinds_of, load_kinds, save_kinds
-from hanformer.tasks.tag.model import TaggingModel, balanced_weights, label_set, make_model, tagging_loss
+from hanformer.tasks.tag.model import (
+    PART,
+    TaggingModel,
+    balanced_weights,
+    label_set,
+    make_model,
+    tagging_loss,
+)
 from hanformer.tasks.tag.recipe import TagRecipe
 from hanformer.tasks.tag.scoring import score_entities, score_words, total_of
 from hanformer.tasks.tag.spans import TaggedText, cut_at, overlapping
@@ -26,6 +33,7 @@ from hanformer.tasks.text_recipe import make_tokenizer
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
 from hanformer.train.history import History
+from hanformer.train.parts import inherit_part
 from hanformer.train.progress import Reporter
 from hanformer.train.running import Prepared, train_run
 from hanformer.train.tricks import tricks_named
@@ -90,6 +98,9 @@ def _prepared(
     if not examples:
         raise UserError(f"{data.source}: no training text has a token; check the tokenizer and the data")
     model = make_model(recipe, tokenizer, labels, balanced_weights(recipe, labels, examples))
+    recipe.check_head(
+        inherit_part(model.tagger, PART, recipe.start_from, lambda run: load_kinds(run) == tuple(kinds))
+    )
     source = TokenBudgetBatches(
         _lengths(examples),
         recipe.token_budget,
