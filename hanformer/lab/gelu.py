@@ -23,6 +23,9 @@ _SLOPE = math.sqrt(2 / math.pi)
 #: The coefficient of x³ that fits erf at 0 to the third order, (4 − π)/(6π): the series of both sides, compared.
 LOCAL_COEFFICIENT = (4 - math.pi) / (6 * math.pi)
 
+#: The largest errors stand at 2.3 to 2.7, and are a unit or so wide.
+_LEAST_REACH, _LEAST_DENSITY = 3.0, 15
+
 
 @dataclass(frozen=True)
 class Options:
@@ -32,9 +35,11 @@ class Options:
     reach: float = 6.0
 
     def __post_init__(self) -> None:
-        if self.points < 100 or self.reach <= 0:
+        if self.points < 100 or self.reach < _LEAST_REACH or self.points < _LEAST_DENSITY * self.reach:
             raise UserError(
-                f"lab gelu: expected at least 100 points over a reach above 0, got {self.points}, {self.reach}"
+                f"lab gelu: expected a reach of {_LEAST_REACH:g} or more, and at least 100 points, {_LEAST_DENSITY} "
+                "for each unit of it, or the largest errors lie between or beyond them; "
+                f"got {self.reach:g} and {self.points}"
             )
 
 

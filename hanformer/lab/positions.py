@@ -17,6 +17,9 @@ from hanformer.errors import UserError
 from hanformer.lab.report import Picture, Report, Table, figure, tidy
 from hanformer.nn.functional.positions import BASE, rotary_table, sinusoidal
 
+#: Beyond, the midpoints of the integral no longer follow its waves.
+_FARTHEST = 10_000
+
 
 @dataclass(frozen=True)
 class Options:
@@ -27,9 +30,9 @@ class Options:
     base: float = BASE
 
     def __post_init__(self) -> None:
-        if self.size < 2 or self.size % 2 or self.distance < 1 or self.base <= 1:
+        if self.size < 2 or self.size % 2 or not 1 <= self.distance <= _FARTHEST or self.base <= 1:
             raise UserError(
-                "lab positions: expected an even size, a distance of at least 1 and a base above 1, "
+                f"lab positions: expected an even size, a distance from 1 to {_FARTHEST:,} and a base above 1, "
                 f"got {self.size}, {self.distance}, {self.base}"
             )
 

@@ -123,17 +123,20 @@ class Checkpoint:
         """The names of this checkpoint for a model of that config."""
         if self.dialect == "own":
             spreads = ModelConfig.from_dict(own_values(self.raw)).share_layers and not config.share_layers
-            count = config.layers if spreads else 1
-            return NameMap(tuple(_of_one_layer(name, count) for name in parameters))
+            depth = {"stack": config.layers, "encoder": config.layers, "decoder": config.decoder_layers or 1}
+            return NameMap(
+                tuple(_spread(name, depth) if spreads else entry(name, name) for name in parameters)
+            )
         return self.known_family().names(self.dialect, config, self.names)
 
 
-def _of_one_layer(name: str, count: int) -> Entry:
-    """A parameter under its own name; one of the first layer gives copies to all of them where layers were shared."""
-    inside = name.removeprefix("stack.blocks.0.")
-    if count == 1 or inside == name:
+def _spread(name: str, depth: Mapping[str, int]) -> Entry:
+    """A parameter of a stack's first layer gives copies to all layers, `depth` in each; others stay themselves."""
+    stack, first, inside = name.partition(".blocks.0.")
+    if not first:
         return entry(name, name)
-    return Entry(tuple(f"stack.blocks.{layer}.{inside}" for layer in range(count)), (name,), copied(count))
+    count = depth[stack]
+    return Entry(tuple(f"{stack}.blocks.{layer}.{inside}" for layer in range(count)), (name,), copied(count))
 
 
 def open_checkpoint(

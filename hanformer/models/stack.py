@@ -17,6 +17,7 @@ from hanformer.nn.attention.cache import KeyValueCache
 from hanformer.nn.attention.passing import Pass
 from hanformer.nn.attention.relative import relative_of
 from hanformer.nn.attention.state import DecodingState, Memory, Opening
+from hanformer.nn.functional.attend import SameKernels
 from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.visibility import Full, Rule, Visibility
 from hanformer.nn.layers.block import Block, block_of
@@ -81,7 +82,9 @@ class Stack(nn.Module):
         the last one after the final norm."""
         for _, block in self.each():
             if self.recompute and torch.is_grad_enabled() and not batch.keep:
-                hidden = checkpoint(_layer, block, hidden, batch, condition, memory, use_reentrant=False)
+                again = block.attention.twice
+                given = (SameKernels(), block, hidden, batch, condition, memory)
+                hidden = checkpoint(_layer, *given, use_reentrant=False, context_fn=again)
             else:
                 hidden = _through(block, hidden, batch, condition, memory)
             if collect is not None:
@@ -167,11 +170,18 @@ def _through(
 
 
 def _layer(
-    block: Block, hidden: Tensor, batch: Pass, condition: Tensor | None, memory: tuple[Tensor, Pass] | None
+    kernels: SameKernels,
+    block: Block,
+    hidden: Tensor,
+    batch: Pass,
+    condition: Tensor | None,
+    memory: tuple[Tensor, Pass] | None,
 ) -> Tensor:
     # Passes of its own: a layer that is computed twice must make each time what layers else share.
     own = None if memory is None else (memory[0], copy(memory[1]))
-    return _through(block, hidden, copy(batch), condition, own)
+    # The way back may begin where other kernels are allowed than the ones that the pass was computed with.
+    with kernels:
+        return _through(block, hidden, copy(batch), condition, own)
 
 
 def prompt_tensors(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from hanformer.errors import UserError
 from hanformer.models.recurrent_store import load_recurrent
-from hanformer.parsing.running_text import read_parts
+from hanformer.parsing.running_text import read_judged
 from hanformer.parsing.training import TASK, judged_streams, perplexity
 from hanformer.parsing.words import Words
+from hanformer.train.data_files import fingerprints
 from hanformer.train.runs import open_run
 
 
@@ -20,12 +24,22 @@ def measure_text(
 
     在验证、测试文本上的困惑度。
 
-    Perplexity is over the run's own vocabulary: figures of different vocabularies must not be compared.
-    Raises UserError for a folder that is no such run, and unusable text.
+    A text without parts is judged as a whole, under the name text; where the run was trained on it, only what was held
+    out of it is, as valid. Perplexity is over the run's own vocabulary: figures of different vocabularies must not be
+    compared. Raises UserError for a folder that is no such run, and for unusable text, also where there is none.
     """
-    folder, _ = open_run(run, TASK)
-    model, words, parts = load_recurrent(folder, device=device), Words.load(folder), read_parts(data)
-    named = {"valid": parts.valid, "test": parts.test}
-    return {
-        name: perplexity(model, judged_streams(words.stream(lines))) for name, lines in named.items() if lines
+    folder, description = open_run(run, TASK)
+    model, words = load_recurrent(folder, device=device), Words.load(folder)
+    found = {
+        name: perplexity(model, judged_streams(words.stream(lines)))
+        for name, lines in read_judged(data, _was_trained_on(description, data)).items()
     }
+    if not found:
+        raise UserError(f"{data}: holds no part valid or test to judge on")
+    return found
+
+
+def _was_trained_on(description: Mapping[str, Any], data: str | Path) -> bool:
+    """Whether these are all the data of the run, by their path or by what the files hold."""
+    known = sorted(description.get("files", {}).values())
+    return str(data) == description.get("data") or sorted(fingerprints(str(data)).values()) == known != []

@@ -20,6 +20,7 @@ from hanformer.parsing.splitting import RULES, tree_of
 from hanformer.parsing.training import TASK
 from hanformer.parsing.words import Words
 from hanformer.train.runs import open_run
+from hanformer.train.validation import looking_only
 
 _TOGETHER = 64
 
@@ -50,12 +51,12 @@ class Parser:
         if self.rule not in RULES:
             raise UserError(f"rule: expected one of {', '.join(RULES)}, got {self.rule!r}")
 
-    @torch.no_grad()
     def distances(self, sentences: Sequence[Sequence[str]]) -> list[list[float]]:
         """1 - mean(master forget gate) at every word of sentences, each read after an <eos>. 每个词的句法距离。"""
         found: list[list[float]] = []
-        for start in range(0, len(sentences), _TOGETHER):
-            found += self._distances(sentences[start : start + _TOGETHER])
+        with looking_only(self.model):
+            for start in range(0, len(sentences), _TOGETHER):
+                found += self._distances(sentences[start : start + _TOGETHER])
         return found
 
     def parse(self, text: str) -> Brackets:
@@ -113,7 +114,14 @@ def score_parser(parser: Parser, gold: Sequence[Brackets]) -> dict[str, dict[str
     """Unlabelled F1 by convention, and by name: the model, the branching baselines, and the best of binary trees.
 
     在各种约定下，比较模型、基线分支与二叉树上限的 F1。
+
+    Raises UserError where the model knows no word of the treebank.
     """
+    if unknown_share(parser, gold) == 1:
+        raise UserError(
+            "the model knows no word of the treebank: its trees would say nothing; its text was cut by "
+            f"{parser.words.segment}, and a treebank is cut into words"
+        )
     sentences = [tree.words for tree in gold]
     guesses: Mapping[str, list[Brackets]] = {
         "model": parser.parse_all(sentences),
@@ -124,6 +132,12 @@ def score_parser(parser: Parser, gold: Sequence[Brackets]) -> dict[str, dict[str
         convention: {name: unlabelled_f1(gold, trees, convention) for name, trees in guesses.items()}
         for convention in CONVENTIONS
     }
+
+
+def unknown_share(parser: Parser, gold: Sequence[Brackets]) -> float:
+    """The share of the words of trees that the model does not know. 树库中模型不认识的词所占比例。"""
+    ids = [id_ for tree in gold for id_ in parser.words.ids(tree.words)]
+    return ids.count(parser.words.unknown_id) / max(len(ids), 1)
 
 
 def score_table(parser: Parser, gold: Sequence[Brackets]) -> str:
@@ -138,4 +152,8 @@ def score_table(parser: Parser, gold: Sequence[Brackets]) -> str:
         for name in scores[COUNTED]
     ]
     count = scores[COUNTED]["model"].count
-    return "\n".join([f"{count} sentences of at least two words; corpus / mean of sentences", head, *rows])
+    said = (
+        f"{count} sentences of at least two words; corpus / mean of sentences; "
+        f"{unknown_share(parser, gold):.1%} of all words unknown to the model"
+    )
+    return "\n".join([said, head, *rows])

@@ -14,6 +14,7 @@ from hanformer.data.files import iterate_members
 from hanformer.errors import UserError
 
 _PARTS = ("train", "valid", "test")
+_WHOLE = ""
 _HELD_OUT = 20
 
 
@@ -27,30 +28,57 @@ class TextParts:
 
 
 def read_parts(path: str | Path) -> TextParts:
-    """The parts of a folder or a zip whose files are named train, valid and test; of one file, its last twentieth is
-    valid, and test is empty.
+    """The parts of a folder or a zip whose files are named train, valid and test; of one file, whatever its name, the
+    last twentieth is valid, and test is empty.
 
-    读取训练、验证、测试文本；单个文件时取末尾二十分之一作验证。
+    读取训练、验证、测试文本；单个文件（不论名称）取末尾二十分之一作验证。
 
     Empty lines are left out. Raises UserError naming the path where there is no text to train on or to choose by.
     """
-    found: dict[str, list[str]] = {}
-    for name, chunks in _files(Path(path)):
-        try:
-            lines = b"".join(chunks).decode("utf-8-sig").split("\n")
-        except UnicodeDecodeError:
-            raise UserError(f"{name}: is not UTF-8 text; convert it") from None
-        part = next((part for part in _PARTS if part in Path(name).name), "")
-        found.setdefault(part, []).extend(line for line in lines if line.strip())
-    if "train" not in found and "" in found:
-        cut = -(-len(found[""]) // _HELD_OUT)
-        found = {"train": found[""][:-cut], "valid": found[""][-cut:]}
+    found = _by_part(Path(path))
+    if "train" not in found and _WHOLE in found:
+        learned, held_out = _cut(found[_WHOLE])
+        found = {"train": learned, "valid": held_out}
     parts = TextParts(*(tuple(found.get(part, ())) for part in _PARTS))
     if not parts.train or not parts.valid:
         raise UserError(
             f"{path}: expected text to train on and to choose by (files named train and valid, or one file)"
         )
     return parts
+
+
+def read_judged(path: str | Path, trained_on: bool) -> dict[str, list[str]]:
+    """Lines to judge a model by, of the parts valid and test that there are; else all of them, as "text".
+
+    读取用于评测的文本行：验证与测试部分；没有分部分时为全文，若模型正是在它上面训练的，则只取末尾留出的部分。
+
+    Where the model was trained on that one text, it is what `read_parts` held out of it, as "valid".
+    """
+    found = _by_part(Path(path))
+    if "train" not in found and _WHOLE in found:
+        return {"valid": _cut(found[_WHOLE])[1]} if trained_on else {"text": found[_WHOLE]}
+    return {part: found[part] for part in _PARTS[1:] if found.get(part)}
+
+
+def _cut(lines: list[str]) -> tuple[list[str], list[str]]:
+    """What one text gives to learn from, and its last twentieth."""
+    count = -(-len(lines) // _HELD_OUT)
+    return lines[:-count], lines[-count:]
+
+
+def _by_part(path: Path) -> dict[str, list[str]]:
+    """The lines of each part; of a text without parts, and of files of other names, as `_WHOLE`."""
+    found: dict[str, list[str]] = {}
+    files = _files(path)
+    for name, chunks in files:
+        try:
+            lines = b"".join(chunks).decode("utf-8-sig").split("\n")
+        except UnicodeDecodeError:
+            raise UserError(f"{name}: is not UTF-8 text; convert it") from None
+        alone = len(files) == 1 and path.is_file()
+        part = next((part for part in _PARTS if part in Path(name).name and not alone), _WHOLE)
+        found.setdefault(part, []).extend(line for line in lines if line.strip())
+    return found
 
 
 def _files(path: Path) -> list[tuple[str, list[bytes]]]:

@@ -30,8 +30,6 @@ class RecurrentService(Service):
         if without is not None:
             raise UserError("--without is for word problems; leave it out")
         found = measure_text(self.run, data, device=self.device)
-        if not found:
-            raise UserError(f"{data}: holds no part valid or test to judge on")
         return Evaluated("\n".join(f"{name}: perplexity {value:.2f}" for name, value in found.items()), found)
 
     def _answers(self, texts: Sequence[str]) -> Sequence[str | UserError]:

@@ -22,6 +22,8 @@ from hanformer.train.objective import Loss
 from hanformer.train.options import TrainOptions
 from hanformer.train.progress import Reporter
 from hanformer.train.running import Prepared, train_run
+from hanformer.train.theseus import Theseus
+from hanformer.train.workers import worker_count
 
 TASK = "recurrent"
 #: Streams and steps that text is judged in; they change perplexity by a few words at the borders of streams alone.
@@ -54,6 +56,11 @@ class RecurrentRecipe:
     vary_window: bool = True
     activation: float = 2.0
     temporal: float = 1.0
+
+    @property
+    def theseus(self) -> Theseus:
+        """No layers are replaced. 不替换任何层。"""
+        return Theseus()
 
     @property
     def named_files(self) -> tuple[str, ...]:
@@ -168,8 +175,13 @@ def train_recurrent(
     在连续文本上训练循环语言模型。
 
     The best checkpoint is a model folder for `load_recurrent`, with words.txt beside it; validation measures loss and
-    perplexity. Raises UserError for unusable data and what `train_run` refuses.
+    perplexity. Raises UserError for unusable data, for several processes, and what `train_run` refuses.
     """
+    if worker_count() > 1:
+        raise UserError(
+            "train recurrent: every window goes on from the one before, so several processes cannot share them; "
+            "start it without torchrun or accelerate launch"
+        )
     parts = read_parts(data)
 
     def prepare(folder: Path | None) -> Prepared[Window]:

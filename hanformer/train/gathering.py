@@ -41,6 +41,9 @@ def from_others(vectors: Tensor) -> Tensor | None:
     most = max(counts)
     padded = torch.cat([vectors[:most], vectors.new_zeros(max(most - len(vectors), 0), *vectors.shape[1:])])
     every: Tensor = _Everyone.apply(padded)
+    if _idle.get():
+        # Who stands by says nothing of the others' rows, and yet takes part in their way back.
+        every = every.detach() + 0.0 * every
     return torch.cat([every[other, : counts[other]] for other in range(size) if other != rank])
 
 
@@ -53,7 +56,7 @@ def _counts(own: int, size: int, device: torch.device) -> list[int]:
 
 
 class _Everyone(torch.autograd.Function):
-    """[B, ...] of each worker to [W, B, ...] of all; backward sums what all workers say of one's own."""
+    """[B, ...] of each worker to [W, B, ...] of all; its way back is `_Own`, and the other way round."""
 
     @staticmethod
     def forward(context: Any, own: Tensor) -> Tensor:
@@ -63,6 +66,20 @@ class _Everyone(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:
-        summed = gradients[0].contiguous().clone()
+        summed: Tensor = _Own.apply(gradients[0])
+        return summed
+
+
+class _Own(torch.autograd.Function):
+    """[W, B, ...] of each worker, what it says of all, to [B, ...]: what all together say of one's own."""
+
+    @staticmethod
+    def forward(context: Any, of_all: Tensor) -> Tensor:
+        summed = of_all.contiguous().clone()
         distributed.all_reduce(summed)
-        return summed[distributed.get_rank()]
+        return summed[distributed.get_rank()].clone()
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        every: Tensor = _Everyone.apply(gradients[0])
+        return every

@@ -35,6 +35,19 @@ def complaint_of_warm_up(options: TrainOptions, total: int | None) -> str:
     )
 
 
+def complaint_of_average(options: TrainOptions, total: int | None) -> str:
+    """What is wrong where a run of `total` updates ends before the first snapshot of its average; else nothing.
+
+    训练结束前取不到任何快照时的提示；否则为空。
+    """
+    if total is None or options.average != "last" or options.average_every <= total:
+        return ""
+    return (
+        f"average=last takes its first snapshot after average_every={options.average_every} of {total} updates: "
+        f"nothing is averaged; try --set average_every={max(total // (2 * options.average_count), 1)}"
+    )
+
+
 def rate_multiplier(options: TrainOptions, progress: Progress, total: int | None) -> float:
     """What the base rate is multiplied by in the next update.
 

@@ -27,8 +27,13 @@ from hanformer.train.objective import Objective
 from hanformer.train.optim.adamw import adamw
 from hanformer.train.optim.base import OptimizerFactory
 from hanformer.train.optimizer import optimizer_state, parameter_groups, restore_optimizer
-from hanformer.train.options import TrainOptions, check_same, to_json
-from hanformer.train.plan import complaint_of_warm_up, rate_multiplier, total_updates
+from hanformer.train.options import LATEST, TrainOptions, check_same, to_json
+from hanformer.train.plan import (
+    complaint_of_average,
+    complaint_of_warm_up,
+    rate_multiplier,
+    total_updates,
+)
 from hanformer.train.precision import Precision
 from hanformer.train.progress import Reporter, SilentReporter
 from hanformer.train.recompute import recompute_blocks
@@ -144,8 +149,9 @@ class Trainer(Generic[Batch]):
             self._begin(resume)
             with Interruption() as interruption, closing(self.reporter):
                 self.reporter.start(self._fraction())
-                if complaint := complaint_of_warm_up(self.options, self._total):
-                    self.reporter.note(f"note: {complaint}")
+                for complaint_of in (complaint_of_warm_up, complaint_of_average):
+                    if complaint := complaint_of(self.options, self._total):
+                        self.reporter.note(f"note: {complaint}")
                 try:
                     self._train(interruption)
                 except NonFiniteLoss as error:
@@ -186,13 +192,17 @@ class Trainer(Generic[Batch]):
         if self.validate is None:
             with averaged(self.parameters, self.average):
                 self.run.save_best(self.workers.weights(self.model), {"update": self.progress.update})
-        elif not validated or validated[0].update != self.progress.update:
+        elif not validated or validated[0].update != self.progress.update or self._keeps_older():
             self._validate(self.validate)
         self._save()
         weights = self.workers.first(self.run.best)
         if weights is not None:
             self.workers.load(self.model, weights, self._place())
         self.model.eval()
+
+    def _keeps_older(self) -> bool:
+        """Whether the latest is wanted, by a run that had kept what was best before it was resumed."""
+        return self.options.best_by == LATEST and self.progress.best_update != self.progress.update
 
     def _break_off(self) -> None:
         self._record()

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +23,8 @@ from hanformer.train.objective import Loss, Objective
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
 
+#: How long the others wait for what the leader makes of a large text.
+_PATIENCE = timedelta(days=7)
 #: What a launcher tells each of its processes.
 SIZE, RANK, LOCAL_RANK = "WORLD_SIZE", "RANK", "LOCAL_RANK"
 
@@ -176,6 +179,26 @@ def working_together(device: torch.device, shard: bool = False) -> Iterator[Work
     finally:
         if ours:
             distributed.destroy_process_group()
+
+
+def made_once(make: Callable[[], Result], find: Callable[[], Result]) -> Result:
+    """What the leader makes, and the others find where it has made it; alone, what is made.
+
+    由主进程制作，其他进程等它完成后再读取；单进程时直接制作。
+
+    For files in a run folder, which several processes must not write at once. All must call it at the same places.
+    """
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return make()
+    waiting = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    try:
+        if distributed.get_rank() == 0:
+            return make()
+    finally:
+        distributed.barrier(waiting)
+    return find()
 
 
 def _connect(device: torch.device) -> None:

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from hanformer.errors import UserError
 from hanformer.lab.gelu import (
     LOCAL_COEFFICIENT,
     Options,
@@ -59,3 +60,18 @@ def test_the_search_finds_a_known_least_maximum() -> None:
     assert best == pytest.approx(2 * math.sqrt(2) - 2, abs=1e-6) and height == pytest.approx(
         1 - best, abs=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    "changes", [{"points": 99}, {"reach": 2.9}, {"reach": 1e9}, {"points": 100, "reach": 7.0}]
+)
+def test_grids_that_miss_the_largest_errors_are_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="largest errors lie between or beyond"):
+        Options(**changes)
+
+
+def test_the_coarsest_grids_find_the_same_constants() -> None:
+    for options in (Options(points=100), Options(reach=3.0)):
+        found = find_constants(options)
+        assert found.tanh == pytest.approx(0.044715, abs=2e-5)
+        assert found.sigmoid == pytest.approx(1.7017, abs=1e-3)

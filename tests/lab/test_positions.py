@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hanformer.errors import UserError
 from hanformer.lab.positions import Options, inner_products, integral, rotary_bounds
 from hanformer.nn.functional.positions import frequencies, sinusoidal
 
@@ -54,3 +55,9 @@ def test_a_diagonal_hessian_adds_sums_of_positions() -> None:
     near = (sines + cosines) / 2 * ((m - n) * angles).cos()
     far = (cosines - sines) / 2 * ((m + n) * angles).cos()
     torch.testing.assert_close((weights * code[0] * code[1]).sum(), (near + far).sum(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("changes", [{"distance": 0}, {"distance": 10_001}, {"size": 7}, {"base": 1.0}])
+def test_options_that_say_nothing_are_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="a distance from 1 to 10,000"):
+        Options(**changes)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from hanformer.errors import UserError
 from hanformer.models.recurrent_lm import RecurrentConfig, RecurrentLm
 from hanformer.models.recurrent_store import load_recurrent
+from hanformer.parsing.branching import left
 from hanformer.parsing.evaluation import measure_text
 from hanformer.parsing.parser import Parser, load_parser, score_parser, score_table
 from hanformer.parsing.running_text import Window, WindowSource, streams
@@ -22,6 +23,7 @@ from hanformer.parsing.training import (
     RecurrentRecipe,
     RecurrentTraining,
     WindowObjective,
+    judged_streams,
     perplexity,
     train_recurrent,
 )
@@ -115,6 +117,32 @@ def test_perplexity_is_that_of_reading_in_one_go() -> None:
     assert perplexity(model, text) == pytest.approx(40, rel=1e-5)
 
 
+def test_one_file_is_judged_by_what_was_held_out_and_another_whole(tmp_path: Path, text: Path) -> None:
+    run, whole = tmp_path / "run", text / "train.txt"
+    history = train_recurrent(recipe(4), whole, run)
+    held_out = measure_text(run, whole)
+    assert held_out == pytest.approx({"valid": history.validations[-1].metrics["perplexity"]}, rel=1e-4)
+    copy = tmp_path / "copy.txt"
+    copy.write_bytes(whole.read_bytes())
+    assert measure_text(run, copy) == held_out
+    copy.write_text("\n".join(SENTENCES * 2), encoding="utf-8")
+    model, words = load_recurrent(run), Words.load(run / "best")
+    expected = perplexity(model, judged_streams(words.stream(SENTENCES * 2)))
+    assert measure_text(run, copy) == {"text": pytest.approx(expected)}
+    train_recurrent(recipe(4), text, tmp_path / "parts")
+    assert list(measure_text(tmp_path / "parts", text / "valid.txt")) == ["text"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no part valid or test to judge on"):
+        measure_text(run, tmp_path / "empty")
+
+
+def test_several_processes_are_refused(tmp_path: Path, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows that are dealt out in turn would go on from states of other places."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="several processes cannot share them"):
+        train_recurrent(recipe(), text, tmp_path / "run")
+
+
 def test_a_run_is_a_model_folder_and_a_parser(tmp_path: Path, text: Path) -> None:
     run = tmp_path / "run"
     history = train_recurrent(recipe(60), text, run)
@@ -185,9 +213,19 @@ def test_trees_are_those_of_the_distances_and_are_scored() -> None:
     assert trees == [
         tree_of(words, depths) for words, depths in zip(sentences, parser.distances(sentences), strict=True)
     ]
+    depths = parser.distances(sentences)
+    parser.model.train()
+    assert parser.distances(sentences) == depths and parser.model.training, (
+        "nothing is dropped while trees are read"
+    )
     scores = score_parser(parser, trees)
     assert scores["counted"]["model"].corpus == 100 == scores["counted"]["upper bound"].corpus
     assert "4 sentences" in score_table(parser, trees) and "right" in score_table(parser, trees)
+    assert "0.0% of all words unknown" in score_table(parser, trees)
+    strange = [left(["a", "unicorn"]), left(["one", "two"])]
+    assert "75.0% of all words unknown" in score_table(parser, strange)
+    with pytest.raises(UserError, match="knows no word of the treebank"):
+        score_table(parser, strange[1:])
 
 
 def test_what_cannot_be_parsed_is_refused(tmp_path: Path, text: Path) -> None:

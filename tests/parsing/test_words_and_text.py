@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hanformer.errors import UserError
-from hanformer.parsing.running_text import WindowSource, read_parts, streams, window_lengths
+from hanformer.parsing.running_text import WindowSource, read_judged, read_parts, streams, window_lengths
 from hanformer.parsing.words import END, UNKNOWN, Words
 
 LINES = ("the cat sat on N mats", "the dog <unk> sat")
@@ -66,9 +66,23 @@ def test_parts_of_a_folder_a_zip_and_a_file(tmp_path: Path) -> None:
     single = tmp_path / "novel.txt"
     single.write_text("\n".join(f"line {number}" for number in range(41)), encoding="utf-8")
     assert [len(read_parts(single).train), len(read_parts(single).valid)] == [38, 3]
+    single.rename(tmp_path / "train.txt")
+    assert [len(read_parts(tmp_path / "train.txt").train), len(read_parts(tmp_path / "train.txt").valid)] == [
+        38,
+        3,
+    ]
     (folder / "ptb.valid.txt").unlink()
     with pytest.raises(UserError, match="expected text to train on and to choose by"):
         read_parts(folder)
+
+
+def test_text_to_judge_by(tmp_path: Path) -> None:
+    """One file is judged whole, whatever its name; where it was trained on, by what was held out of it."""
+    for part in ("valid", "test"):
+        (tmp_path / f"{part}.txt").write_text(f"a\n{part}\n\n", encoding="utf-8")
+    assert read_judged(tmp_path, False) == {"valid": ["a", "valid"], "test": ["a", "test"]}
+    assert read_judged(tmp_path / "test.txt", False) == {"text": ["a", "test"]}
+    assert read_judged(tmp_path / "test.txt", True) == {"valid": ["test"]}
 
 
 def test_the_penn_treebank_text(data_folder: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hanformer.errors import UserError
 from hanformer.train.checkpoint import Progress
 from hanformer.train.options import TrainOptions, check_same, to_json
-from hanformer.train.plan import complaint_of_warm_up, rate_multiplier
+from hanformer.train.plan import complaint_of_average, complaint_of_warm_up, rate_multiplier
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,11 @@ def test_a_warm_up_of_most_of_the_run_is_told() -> None:
     assert not complaint_of_warm_up(TrainOptions(epochs=1), 1)
     knots = TrainOptions(epochs=1, warm_up=100, schedule="piecewise", knots=((0, 1.0),))
     assert not complaint_of_warm_up(knots, 50)
+
+
+def test_an_average_that_never_begins_is_complained_of() -> None:
+    options = TrainOptions(updates=50, average="last")
+    assert "average_every=100 of 50 updates" in complaint_of_average(options, 50)
+    assert complaint_of_average(options, 50).endswith("--set average_every=5")
+    assert not complaint_of_average(options, 100) and not complaint_of_average(options, None)
+    assert not complaint_of_average(TrainOptions(updates=50, average="ema"), 50)

@@ -180,6 +180,18 @@ def test_the_latest_is_kept_where_that_is_asked_for(tmp_path: Path) -> None:
         replace(options, patience=2)
 
 
+def test_a_finished_run_that_goes_on_may_ask_for_the_latest(tmp_path: Path) -> None:
+    options = TrainOptions(updates=4, validate_every=2, best_by="score")
+    for chosen, losses, kept in ((options, [1.0, 2.0], 2), (replace(options, best_by="latest"), [2.0], 4)):
+        values = metrics_in_turn(losses)
+        Trainer(
+            *(tiny_model(), objective, TinySource(), chosen),
+            validate=lambda _, values=values: next(values),
+            run_folder=tmp_path,
+        ).fit(resume=True)
+        assert json.loads((tmp_path / "best" / "metrics.json").read_text())["update"] == kept
+
+
 def test_missing_metric() -> None:
     trainer = Trainer(
         tiny_model(),

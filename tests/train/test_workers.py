@@ -19,7 +19,7 @@ from hanformer.train.gathering import from_others
 from hanformer.train.history import HISTORY_FILE, History
 from hanformer.train.trainer import Trainer
 from hanformer.train.workers import device_of_worker, working_together
-from tests.train.worker_runs import plain, sequences, similarity
+from tests.train.worker_runs import WHOLE, plain, pretrained, sequences, similarity
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which two processes have made all their runs."""
     folder = tmp_path_factory.mktemp("workers")
     sequences(folder / "other half", updates=4).fit()
+    _write_text(folder)
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -41,6 +42,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for process in processes:
             process.kill()
     return folder
+
+
+def _write_text(folder: Path) -> None:
+    lines = ("".join(chr(0x4E00 + (7 * line + place) % 40) for place in range(12)) for line in range(60))
+    (folder / "text.txt").write_text("\n".join(lines), encoding="utf-8")
 
 
 def _start(folder: Path, rank: int, port: int) -> subprocess.Popen[bytes]:
@@ -61,6 +67,7 @@ def _start(folder: Path, rank: int, port: int) -> subprocess.Popen[bytes]:
 ALONE: dict[str, Callable[[Path], Trainer[Any]]] = {
     "plain": plain,
     "similar": lambda folder: similarity(folder, joined=2),
+    "similar, penalised": lambda folder: similarity(folder, joined=2, penalty=0.5),
     "similar, sharded": lambda folder: similarity(folder, joined=2),
     "sharded": sequences,
     "recomputed": sequences,
@@ -90,6 +97,16 @@ def _assert_near(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
         torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
+def test_a_text_is_written_as_tokens_once_and_learned_by_both(runs: Path, tmp_path: Path) -> None:
+    _write_text(tmp_path)
+    pretrained(tmp_path / "alone", accumulate=2)
+    expected, found = (History.read(run / HISTORY_FILE) for run in (tmp_path / "alone", runs / "pretrained"))
+    assert [record.loss for record in found.training] == pytest.approx(
+        [record.loss for record in expected.training], rel=1e-5
+    )
+    assert len(found.training) == 4
+
+
 def test_a_sharded_checkpoint_is_resumed_by_one_process(runs: Path, tmp_path: Path) -> None:
     sequences(runs / "half").fit(resume=True)
     sequences(tmp_path).fit()
@@ -116,6 +133,13 @@ def test_tokens_of_all_processes_are_counted(runs: Path) -> None:
     """Both see their own batches alone; the speed is of both."""
     found = History.read(runs / "plain" / HISTORY_FILE).training
     assert all(record.tokens_per_second for record in found)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_tricks_that_need_whole_weights_say_so(runs: Path, rank: int) -> None:
+    """torch alone ends in a traceback, or without a word."""
+    said = (runs / f"whole {rank}").read_text(encoding="utf-8").splitlines()
+    assert len(said) == len(WHOLE) and all("need whole weights" in line for line in said)
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -16,6 +16,8 @@ from hanformer.config import ModelConfig
 from hanformer.data.sequences import Pair, SequenceBatch, join_pairs
 from hanformer.errors import UserError
 from hanformer.models import Transformer, build
+from hanformer.tasks.pretrain import PretrainRecipe, train
+from hanformer.tasks.pretrain.corpus import open_corpus
 from hanformer.train.gathering import from_others
 from hanformer.train.losses.simbert import similar_pairs
 from hanformer.train.objective import Loss
@@ -25,12 +27,16 @@ from hanformer.train.options import TrainOptions
 from hanformer.train.sequence import predict_targets
 from hanformer.train.shards import Shards
 from hanformer.train.trainer import Trainer
+from hanformer.train.tricks import tricks_named
+from hanformer.train.tricks.penalty import gradient_penalty
 from hanformer.train.workers import Workers, working_together
 from tests.train.tiny import TinyBatch, TinyModel, TinySource, objective, tiny_model
 
 # Seven micro-batches of unequal size, two an update: the last update of an epoch leaves one process without any.
 SIZES = (5, 2, 7, 1, 4, 3, 6)
 PAIRS = (4, 6, 2, 4, 2)
+#: Tricks that take a gradient inside the objective.
+WHOLE = ("fgm", "fgm_of_table", "pgd", "gradient_penalty", "noise_penalty", "vat")
 
 
 def options(accumulate: int, updates: int = 8, average: str = "ema") -> TrainOptions:
@@ -158,12 +164,35 @@ class JoinedSource:
         ]
 
 
-def similarity(folder: Path | None, workers: Workers | None = None, joined: int = 1) -> Trainer[TinyBatch]:
-    """Examples that compare themselves with all others of an update."""
-    model = tiny_model(2)
-    return Trainer(
-        model, similar, JoinedSource(joined), options(1, 6, "none"), run_folder=folder, workers=workers
+def similarity(
+    folder: Path | None, workers: Workers | None = None, joined: int = 1, penalty: float = 0.0
+) -> Trainer[TinyBatch]:
+    """Examples that compare themselves with all others of an update; a penalty is a derivative of a derivative."""
+    wanted, chosen = gradient_penalty(similar, penalty), options(1, 6, "none")
+    return Trainer(tiny_model(2), wanted, JoinedSource(joined), chosen, run_folder=folder, workers=workers)
+
+
+def pretrained(folder: Path, accumulate: int) -> None:
+    """An encoder of the lines of text.txt beside the run folder: its tokens are written once, and read by all."""
+    recipe = PretrainRecipe().changed(
+        {
+            **{
+                "sizes.layers": "1",
+                "sizes.hidden_size": "16",
+                "sizes.attention_heads": "2",
+                "sizes.dropout": "0",
+            },
+            **{
+                "updates": "4",
+                "accumulate": str(accumulate),
+                "warm_up": "0",
+                "log_every": "1",
+                "precision": "fp32",
+            },
+            **{"token_budget": "64", "maximum_length": "32", "valid": "5", "text.documents": "line"},
+        }
     )
+    train(recipe, open_corpus(folder.parent / "text.txt"), folder)
 
 
 class BadModel(TinyModel):
@@ -179,6 +208,17 @@ def refused(folder: Path, workers: Workers) -> str:
     """What is said of a loss that is no number in one process."""
     run = plain(folder, workers)
     run.objective = bad
+    try:
+        run.fit()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def whole(folder: Path, trick: str, workers: Workers) -> str:
+    """What a trick says of weights that are divided."""
+    run = sequences(folder / trick, workers, updates=1)
+    run.objective = tricks_named([trick])(run.objective)
     try:
         run.fit()
     except UserError as error:
@@ -214,12 +254,16 @@ def main(place: str) -> None:
         plain(folder / "cut", replicas, dropout=0.3, updates=4).fit()
         plain(folder / "cut", replicas, dropout=0.3).fit(resume=True)
         similarity(folder / "similar", replicas).fit()
+        similarity(folder / "similar, penalised", replicas, penalty=0.5).fit()
+        pretrained(folder / "pretrained", accumulate=1)
         sequences(folder / "sharded", shards()).fit()
         sequences(folder / "recomputed", shards(), recompute=True).fit()
         sequences(folder / "shared", shards(), share_layers=True).fit()
         sequences(folder / "half", shards(), updates=4).fit()
         sequences(folder / "other half", shards()).fit(resume=True)
         similarity(folder / "similar, sharded", shards()).fit()
+        said = [whole(folder / "whole", trick, shards()) for trick in WHOLE]
+        (folder / f"whole {replicas.rank}").write_text("\n".join(said), encoding="utf-8")
         (folder / f"bad {replicas.rank}").write_text(refused(folder / "bad", replicas), encoding="utf-8")
         (folder / "left").write_text(left_alone(folder / "left run", replicas), encoding="utf-8")
         os._exit(0)  # there is no way to take leave of who is gone

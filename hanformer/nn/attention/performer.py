@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import lru_cache
 
 import torch
@@ -37,6 +38,7 @@ class PerformerAttention(LinearAttention):
         if not isinstance(config.attention, Performer):
             raise TypeError(f"expected a config with a Performer, got {config.attention!r}")
         self.record = config.attention
+        self._counted = False
         self.register_buffer("projection", torch.empty(self.record.features, self.key_size))
         self.register_buffer("passes", torch.zeros(DIGITS))
         if not self.projection.is_meta:
@@ -47,9 +49,13 @@ class PerformerAttention(LinearAttention):
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor, batch: Pass) -> Tensor:
         """[N, H, D] thrice to [N, H, D]; in training mode the pass is counted, and may begin with new features."""
+        if not self._counted:
+            self._begin()
+        return super().mix(query, key, value, batch)
+
+    def _begin(self) -> None:
         if self.training and self.record.redraw:
             self._count()
-        return super().mix(query, key, value, batch)
 
     def _count(self) -> None:
         count = count_of(self.passes)
@@ -65,11 +71,38 @@ class PerformerAttention(LinearAttention):
         self.projection = drawn.to(self.projection)
         self.passes = torch.zeros_like(self.passes)
 
+    def twice(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Counts the pass; both times it is computed with the features that it has now."""
+        self._begin()
+        with_these = _Given(self, self.projection)
+        return with_these, with_these
+
+    def exchange(self, projection: Tensor, counted: bool) -> Tensor:
+        """Puts other features in the place of these, which it gives back; passes count unless they are `counted`.
+
+        换上另一组特征，返回原有的。
+        """
+        own, self.projection, self._counted = self.projection, projection, counted
+        return own
+
     def fresh(self, name: str) -> Tensor | None:
         """What a buffer holds that no checkpoint brings. 检查点中没有的缓冲区的初值。"""
         if name == "passes":
             return digits_of(0)
         return random_features(self.record, self.key_size) if name == "projection" else None
+
+
+class _Given(AbstractContextManager[None]):
+    """Inside, an attention has the given features, and its pass is counted already; it may be entered again."""
+
+    def __init__(self, part: PerformerAttention, projection: Tensor) -> None:
+        self._part, self._projection = part, projection
+
+    def __enter__(self) -> None:
+        self._own = self._part.exchange(self._projection, counted=True)
+
+    def __exit__(self, *problem: object) -> None:
+        self._part.exchange(self._own, counted=False)
 
 
 def digits_of(count: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -101,6 +103,10 @@ class SoftmaxAttention(nn.Module):
     def across(self, hidden: Tensor, memory: Tensor, batch: Pass) -> Tensor:
         """Attention of [Nq, C] over a memory [Nk, C], as a decoder looks at its encoder."""
         return self.merge(self.mix(self.project_query(hidden), *self.project_memory(memory), batch))
+
+    def twice(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Contexts for a pass, and for computing it again on the way back, so that both find the same."""
+        return nullcontext(), nullcontext()
 
     def fresh(self, name: str) -> Tensor | None:
         """What a parameter or buffer of this module starts with where no checkpoint brings it; None: as any weight."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,13 @@ from hanformer.nn.functional.plans import Plan
 from hanformer.nn.functional.visibility import Visibility
 from hanformer.nn.functional.written import Rectangle, attend_written, keeps_weights
 
+#: torch's kernels, and what says whether each is allowed now.
+_ALLOWED: dict[SDPBackend, Callable[[], bool]] = {
+    SDPBackend.MATH: torch.backends.cuda.math_sdp_enabled,
+    SDPBackend.FLASH_ATTENTION: torch.backends.cuda.flash_sdp_enabled,
+    SDPBackend.EFFICIENT_ATTENTION: torch.backends.cuda.mem_efficient_sdp_enabled,
+    SDPBackend.CUDNN_ATTENTION: torch.backends.cuda.cudnn_sdp_enabled,
+}
 #: Normalises logits [..., Q, K] whose hidden entries are -inf.
 Normaliser = Callable[[Tensor], Tensor]
 
@@ -103,6 +111,23 @@ def attend_explicit(
     if value_bias is not None:
         mixed = mixed + torch.einsum("bhqk,qkd->bhqd", weights, value_bias)
     return mixed, weights
+
+
+class SameKernels(AbstractContextManager[None]):
+    """Inside, the kernels that were allowed when it was made; it may be entered again, one time after the other.
+
+    在此上下文中，只用创建时允许的实现；可多次进入。
+    """
+
+    def __init__(self) -> None:
+        self._allowed = [kernel for kernel, allowed in _ALLOWED.items() if allowed()]
+
+    def __enter__(self) -> None:
+        self._inside = sdpa_kernel(self._allowed)
+        self._inside.__enter__()
+
+    def __exit__(self, *problem: Any) -> None:
+        self._inside.__exit__(*problem)
 
 
 @contextmanager

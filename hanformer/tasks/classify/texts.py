@@ -312,7 +312,11 @@ def read_unlabelled(path: str | Path, text: str = "") -> list[str]:
     with open_splits(path) as splits:
         file = splits.get("train") or next(iter(splits.values()))
         columns = (TEXT.named(text),)
-        found = [text_of(value, f"{file}: row {number}") for number, (value,) in iterate_table(file, columns)]
+        found = [
+            text_of(one, f"{file}: row {number}")
+            for number, (value,) in iterate_table(file, columns)
+            for one in (value if isinstance(value, list) else [value])
+        ]
     if not found:
         raise UserError(f"{path}: holds no texts")
     return found

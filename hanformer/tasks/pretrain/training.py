@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hanformer.tasks.pretrain.recipe import PretrainRecipe
 from hanformer.tasks.pretrain.row_set import BORDERS, RowSet, at_most, hold_out
 from hanformer.tasks.pretrain.rows import Row, rows
 from hanformer.tasks.pretrain.starting import starting_model, starting_tokenizer
-from hanformer.tasks.pretrain.store import open_store, write_store
+from hanformer.tasks.pretrain.store import TokenStore, open_store, write_store
 from hanformer.tasks.pretrain.words import reader
 from hanformer.tasks.stop_head import describer, logits_at
 from hanformer.text.load import load_tokenizer
@@ -30,6 +31,7 @@ from hanformer.train.progress import Reporter
 from hanformer.train.running import Prepared, train_run
 from hanformer.train.sequence import predict_targets
 from hanformer.train.tricks import tricks_named
+from hanformer.train.workers import made_once
 
 TASK = "pretrain"
 #: Where a run keeps its tokens.
@@ -79,9 +81,9 @@ def row_sets(
     """
     size = len(tokenizer.vocabulary)
 
-    def store(name: str, files: Sequence[Path]) -> Any:
-        made = token_rows(recipe, files, tokenizer)
-        return (write_store if fresh else open_store)(folder / name, made, size)
+    def store(name: str, files: Sequence[Path]) -> TokenStore:
+        given = (folder / name, token_rows(recipe, files, tokenizer), size)
+        return made_once(partial(write_store if fresh else open_store, *given), partial(open_store, *given))
 
     learn = store("train", corpus.train)
     if corpus.valid:

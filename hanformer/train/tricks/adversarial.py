@@ -13,7 +13,14 @@ from hanformer.errors import UserError
 from hanformer.train.objective import Loss, Objective
 from hanformer.train.tricks.checks import check_above_zero, check_at_least, check_strength
 from hanformer.train.tricks.rows import Rows, unit, within
-from hanformer.train.tricks.seam import added, embeddings_changed, gradients_of, look_ups, token_tables
+from hanformer.train.tricks.seam import (
+    added,
+    check_whole,
+    embeddings_changed,
+    gradients_of,
+    look_ups,
+    token_tables,
+)
 
 Batch = TypeVar("Batch")
 
@@ -118,6 +125,7 @@ def fgm_of_table(
     check_strength("fgm_of_table", strength)
 
     def attacked(model: nn.Module, batch: Batch) -> Loss:
+        check_whole(model)
         name, table = _only_table(model)
         with torch.enable_grad():
             clean = objective(model, batch)

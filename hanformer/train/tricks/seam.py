@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from hanformer.errors import UserError
 from hanformer.nn.functional.packing import Layout
@@ -62,8 +62,10 @@ def look_ups(
 
     计算损失并收集词向量，以便求其梯度。
 
-    Works under `torch.no_grad` and with frozen tables. Raises UserError where nothing was looked up.
+    Works under `torch.no_grad` and with frozen tables. Raises UserError where nothing was looked up, and for weights
+    that are divided among workers.
     """
+    check_whole(model)
     found: list[LookUp] = []
 
     def keep(embedded: Tensor, rows: Rows) -> Tensor:
@@ -105,6 +107,23 @@ def gradients_of(
             torch.autograd.grad(
                 loss.total, wanted, retain_graph=keep or again, create_graph=again, materialize_grads=True
             )
+        )
+
+
+def check_whole(model: nn.Module) -> None:
+    """Raises UserError for weights that are divided among workers, which are whole for one pass and its way back alone.
+
+    内层求梯度的技巧要求各进程持有完整权重。
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    from torch.distributed.tensor import DTensor
+
+    if any(isinstance(weight, DTensor) for weight in model.parameters()):
+        raise UserError(
+            "tricks that take a gradient inside the objective (fgm, fgm_of_table, pgd, gradient_penalty, "
+            "noise_penalty, vat) need whole weights, which --set train.shard=true divides: train without shards, or "
+            "without the trick"
         )
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from hanformer.config import ModelConfig
 from hanformer.errors import UserError
-from hanformer.models import Transformer, load, save
+from hanformer.models import EncoderDecoder, Transformer, load, save
 from tests.models.families.tiny import tiny_family
 from tests.models.golden import Case
 
@@ -101,6 +102,24 @@ def test_our_own_format_gives_every_layer_a_copy_too(tmp_path: Path) -> None:
     save(again, tmp_path / "free")
     with pytest.raises(UserError, match="weights and config disagree"):
         load(tmp_path / "free", share_layers=True)
+
+
+def test_both_stacks_of_an_encoder_decoder_are_set_free(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    sizes = {"vocab_size": 23, "hidden_size": 16, "layers": 3, "attention_heads": 2, "intermediate_size": 24}
+    config = ModelConfig(
+        **sizes, max_positions=40, decoder_layers=2, share_layers=True, initial_deviation=0.3
+    )
+    shared = EncoderDecoder(config).initialise().eval()
+    save(shared, tmp_path)
+    free = load(tmp_path, share_layers=False)
+    assert (len(free.encoder.blocks), len(free.decoder.blocks)) == (3, 2)
+    ids = torch.randint(1, config.vocab_size, (2, 7))
+    sequences = [model(ids, decoder_input_ids=ids).sequence for model in (free, shared)]
+    assert torch.equal(*sequences)
+    with torch.no_grad():
+        free.decoder.blocks[0].attention.query.weight.add_(1)
+    assert not torch.equal(*(block.attention.query.weight for block in free.decoder.blocks))
 
 
 def test_free_layers_are_kept(tmp_path: Path) -> None:

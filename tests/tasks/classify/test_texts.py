@@ -176,6 +176,8 @@ def test_classes_that_the_limit_leaves_out_are_told(tmp_path: Path) -> None:
 def test_texts_without_labels(tmp_path: Path) -> None:
     assert read_unlabelled(written(tmp_path, "a.txt", "好\n差\n")) == ["好", "差"]
     assert read_unlabelled(written(tmp_path, "b.tsv", "label\ttext\n1\t好\n")) == ["好"]
+    several = written(tmp_path, "d.json", '{"text": ["好书", "差"], "label": [1, 0]}\n{"text": "好"}\n')
+    assert read_unlabelled(several) == ["好书", "差", "好"]
     with pytest.raises(UserError, match="holds no texts"):
         read_unlabelled(written(tmp_path, "c.txt", "\n"))
 
