@@ -48,6 +48,19 @@ def complaint_of_average(options: TrainOptions, total: int | None) -> str:
     )
 
 
+def complaint_of_decay(optimizer: str, weight_decay: float) -> str:
+    """What is wrong where decay joins gradients that are then divided by their size; else nothing.
+
+    权重衰减混入自适应梯度时的提示；否则为空。
+    """
+    if "adax" not in optimizer.split("+") or not weight_decay:
+        return ""
+    return (
+        f"adax adds weight_decay={weight_decay} to gradients and divides both by their size, so weights shrink far "
+        "more than with adamw; take --optimizer adaxw, or --set weight_decay=0"
+    )
+
+
 def rate_multiplier(options: TrainOptions, progress: Progress, total: int | None) -> float:
     """What the base rate is multiplied by in the next update.
 

@@ -20,6 +20,7 @@ from hanformer.train.objective import Objective
 from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions
 from hanformer.train.parts import STACK, PartsRun
+from hanformer.train.plan import complaint_of_decay
 from hanformer.train.progress import Reporter
 from hanformer.train.runs import (
     LAST,
@@ -132,6 +133,8 @@ def train_run(
             # What may differ when a run goes on (when it ends, how often it looks) is as it is now.
             kept = {name: known.get(name, {}) for name in ("machine", "counts", "files")}
             write_description(folder, replace(description, **kept))
+        if complaint := complaint_of_decay(recipe.optimizer, recipe.train.weight_decay):
+            trainer.reporter.note(f"note: {complaint}")
         history = trainer.fit(resume=resume or trainer.folder != folder)
         for trainer in stages:
             history = trainer.fit(resume=resume)

@@ -94,3 +94,14 @@ def test_run_toml_says_how_a_run_went_on(tmp_path: Path) -> None:
     after = read_description(tmp_path)
     assert (before["recipe"]["train"]["updates"], after["recipe"]["train"]["updates"]) == (6, 9)
     assert after["counts"] == before["counts"] and after["machine"] == before["machine"]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "decay", "told"),
+    [("adax", 0.01, True), ("lookahead+adax", 0.1, True), ("adax", 0.0, False), ("adaxw", 0.01, False)],
+)
+def test_decay_that_joins_gradients_is_told(tmp_path: Path, optimizer: str, decay: float, told: bool) -> None:
+    stream = io.StringIO()
+    recipe = replace(RECIPE, optimizer=optimizer, train=replace(RECIPE.train, weight_decay=decay))
+    train_run(tmp_path / "run", "tiny", "generated", recipe, prepared, reporter=LineReporter(stream))
+    assert ("take --optimizer adaxw" in stream.getvalue()) == told
