@@ -34,7 +34,7 @@ class TensorBoardReporter:
             if value is not None:
                 self._writer.add_scalar(f"train/{name}", value, record.update)
 
-    def validated(self, record: Record, best: bool) -> None:
+    def validated(self, record: Record, kept: bool) -> None:
         for name, value in record.metrics.items():
             self._writer.add_scalar(f"validation/{name}", value, record.update)
         self._writer.flush()
@@ -60,9 +60,9 @@ class Reporters:
         for member in self._members:
             member.trained(record, fraction)
 
-    def validated(self, record: Record, best: bool) -> None:
+    def validated(self, record: Record, kept: bool) -> None:
         for member in self._members:
-            member.validated(record, best)
+            member.validated(record, kept)
 
     def note(self, text: str) -> None:
         for member in self._members:

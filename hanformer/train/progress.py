@@ -24,8 +24,8 @@ class Reporter(Protocol):
     def trained(self, record: Record, fraction: float) -> None:
         """Some updates were made."""
 
-    def validated(self, record: Record, best: bool) -> None:
-        """A validation was made; `best`: none before was better."""
+    def validated(self, record: Record, kept: bool) -> None:
+        """A validation was made; `kept`: its checkpoint is the one that the run keeps so far."""
 
     def note(self, text: str) -> None:
         """Something to be read, in one line."""
@@ -43,7 +43,7 @@ class SilentReporter:
     def trained(self, record: Record, fraction: float) -> None:
         pass
 
-    def validated(self, record: Record, best: bool) -> None:
+    def validated(self, record: Record, kept: bool) -> None:
         pass
 
     def note(self, text: str) -> None:
@@ -75,8 +75,8 @@ class LineReporter:
             self._next = now + self._every
             self.note(f"{fraction:4.0%}  {describe(record)}  left {self._clock.left(fraction)}")
 
-    def validated(self, record: Record, best: bool) -> None:
-        self.note(f"validation: {describe(record)}{'  (best so far)' if best else ''}")
+    def validated(self, record: Record, kept: bool) -> None:
+        self.note(f"validation: {describe(record)}{'  (kept)' if kept else ''}")
 
     def note(self, text: str) -> None:
         print(text, file=self._stream or sys.stderr, flush=True)
@@ -115,8 +115,8 @@ class BarReporter:
             text = f"{brief(record)}  left {self._clock.left(fraction)}"
             self._bar.update(self._task, completed=fraction, description=text)
 
-    def validated(self, record: Record, best: bool) -> None:
-        self.note(f"validation: {describe(record)}{'  (best so far)' if best else ''}")
+    def validated(self, record: Record, kept: bool) -> None:
+        self.note(f"validation: {describe(record)}{'  (kept)' if kept else ''}")
 
     def note(self, text: str) -> None:
         self._bar.console.print(text, highlight=False, markup=False)

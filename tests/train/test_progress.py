@@ -44,7 +44,7 @@ def test_lines_are_limited_but_validations_are_not() -> None:
     lines = stream.getvalue().splitlines()
     assert len(lines) == 3
     assert lines[0].startswith(" 10%") and "left" in lines[0]
-    assert lines[1].endswith("(best so far)") and lines[2] == "说明"
+    assert lines[1].endswith("(kept)") and lines[2] == "说明"
 
 
 def test_bar_runs_and_shows_the_record() -> None:
