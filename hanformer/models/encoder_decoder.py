@@ -143,16 +143,19 @@ class EncoderDecoder(LanguageModel):
 
     @torch.no_grad()
     def read(
-        self, rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
+        self,
+        rows: Sequence[Sequence[int]],
+        segments: Sequence[Sequence[int]] | None = None,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, DecodingState]:
         """Encodes the rows and starts the decoder: its states [B, C] at the start tokens, and the state to go on from.
 
         编码输入并启动解码器，返回起始词元处的隐状态与解码状态。
 
-        `segments` have no meaning here and must be None. Raises UserError for a model in training mode.
+        `segments` and `condition` have no meaning here and must be None. Raises UserError for a model in training mode.
         """
-        if segments is not None:
-            raise UserError("prompt: an encoder-decoder has no segments")
+        if segments is not None or condition is not None:
+            raise UserError("prompt: an encoder-decoder has no segments and takes no condition")
         refuse_training(self)
         ids, _ = prompt_tensors(rows, None, self.device)
         source = Layout.of([len(row) for row in rows], device=self.device)

@@ -38,7 +38,10 @@ class LanguageModel(LaidOut, ABC):
 
     @abstractmethod
     def read(
-        self, rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
+        self,
+        rows: Sequence[Sequence[int]],
+        segments: Sequence[Sequence[int]] | None = None,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, DecodingState]:
         """Reads prompts in one pass: hidden states [N, C], and the state to go on from."""
 
@@ -59,16 +62,22 @@ class LanguageModel(LaidOut, ABC):
         initialise(self, self.config.initial_deviation)
         return self
 
-    def lm_logits(self, hidden: Tensor) -> Tensor:
-        """[M, C] to [M, V]. Raises UserError where the model has no vocabulary head."""
+    def lm_logits(self, hidden: Tensor, condition: Tensor | None = None) -> Tensor:
+        """[M, C] to [M, V], under conditions [M, c] where norms are conditional.
+
+        Raises UserError where the model has no vocabulary head.
+        """
         if self.lm_head is None:
             raise UserError('this model has no vocabulary head: build or load it with heads=("lm",)')
-        logits: Tensor = self.lm_head(hidden)
+        logits: Tensor = self.lm_head(hidden, condition)
         return logits
 
     @torch.no_grad()
     def prompt(
-        self, rows: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
+        self,
+        rows: Sequence[Sequence[int]],
+        segments: Sequence[Sequence[int]] | None = None,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, DecodingState]:
         """Reads prompts in one pass: next-token logits [B, V] at their ends, and the state to go on from.
 
@@ -76,9 +85,9 @@ class LanguageModel(LaidOut, ABC):
 
         Arguments and errors are those of `read`.
         """
-        hidden, state = self.read(rows, segments)
+        hidden, state = self.read(rows, segments, condition)
         ends = torch.tensor(list(accumulate(self.states_read(rows))), device=hidden.device) - 1
-        return self.lm_logits(hidden[ends]), state
+        return self.lm_logits(hidden[ends], condition), state
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
@@ -88,7 +97,8 @@ class LanguageModel(LaidOut, ABC):
 
         Errors are those of `advance`.
         """
-        return self.lm_logits(self.advance(tokens, state).flatten(0, 1)).unflatten(0, tokens.shape)
+        hidden = self.advance(tokens, state).flatten(0, 1)
+        return self.lm_logits(hidden, state.condition(tokens.shape[1])).unflatten(0, tokens.shape)
 
     @torch.no_grad()
     def advance(self, tokens: Tensor, state: DecodingState) -> Tensor:
@@ -102,7 +112,7 @@ class LanguageModel(LaidOut, ABC):
         if tokens.dim() != 2 or tokens.shape[0] != state.rows:
             raise UserError(f"step: expected tokens [{state.rows}, T], got {list(tokens.shape)}")
         layout = state.begin(tokens.shape[1])
-        embedded = self.embeddings(tokens.flatten(), layout, state.condition())
+        embedded = self.embeddings(tokens.flatten(), layout, state.condition(tokens.shape[1]))
         return self.writing.extend(embedded, state).unflatten(0, tokens.shape)
 
 

@@ -147,7 +147,7 @@ class Stack(nn.Module):
 
     def extend(self, hidden: Tensor, cache: DecodingState) -> Tensor:
         """[R * T, C] of announced tokens to the same; the cache then holds them."""
-        condition = cache.condition()
+        condition = cache.condition(len(hidden) // max(cache.rows, 1))
         relative = self.relative if self.cross_bias else None
         for layer, block in self.each():
             attention = partial(block.attention.extend, cache=cache, layer=layer)

@@ -100,7 +100,7 @@ class Transformer(LanguageModel):
             packing.unpack(hidden),
             pooled,
             None if self.nsp_head is None or pooled is None else self.nsp_head(pooled),
-            None if self.lm_head is None else packing.unpack(self.lm_logits(hidden)),
+            None if self.lm_head is None else packing.unpack(self.lm_logits(hidden, condition)),
             None if self.discriminator is None else packing.unpack(self.discriminator(hidden)),
             hidden_states=None if states is None else tuple(packing.unpack(state) for state in states),
             attention_scores=tuple(batch.weights) if attention_scores else None,

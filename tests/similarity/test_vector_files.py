@@ -31,9 +31,9 @@ def given(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     ("name", "content", "field"),
     [
         ("a.txt", LINES, None),
-        ("a.txt.gz", gzip.compress(LINES), None),
+        ("a.txt.gz", gzip.compress(LINES, mtime=0), None),
         ("a.jsonl", RECORDS, "text"),
-        ("a.jsonl.gz", gzip.compress(RECORDS), "text"),
+        ("a.jsonl.gz", gzip.compress(RECORDS, mtime=0), "text"),
     ],
 )
 def test_texts_are_read(tmp_path: Path, name: str, content: bytes, field: str | None) -> None:
@@ -54,7 +54,7 @@ def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch, content: bytes,
     [
         ("a.txt", b"", None, "found none"),
         ("a.txt", b"\xff\xfe\xff", None, "not UTF-8"),
-        ("a.txt.gz", gzip.compress(LINES)[:-9], None, "truncated"),
+        ("a.txt.gz", gzip.compress(LINES, mtime=0)[:-9], None, "truncated"),
         ("a.jsonl", RECORDS, None, "--field"),
         ("a.jsonl", RECORDS, "title", "record 1 has no field 'title'; it holds id, text"),
         ("a.jsonl", RECORDS, "id", "record 1 has 0 in the field 'id', expected a text in quotes"),

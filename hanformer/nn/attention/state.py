@@ -156,11 +156,11 @@ class DecodingState(ABC):
         )
         return self.layout
 
-    def condition(self) -> Tensor | None:
-        """The condition of every announced token: [R * T, c], or None."""
+    def condition(self, tokens: int) -> Tensor | None:
+        """The condition of so many tokens of every row: [R * T, c], or None."""
         if self._condition is None:
             return None
-        return self._condition[self.prompt_of_row].repeat_interleave(self._fresh, 0)
+        return self._condition[self.prompt_of_row].repeat_interleave(tokens, 0)
 
     def condition_of(self, prompts: Layout) -> Tensor | None:
         """The condition of every prompt token: [N, c], or None."""

@@ -32,13 +32,13 @@ class VocabularyHead(nn.Module):
         """The table [V, E] that features are compared with."""
         return self._table[0].weight
 
-    def features(self, hidden: Tensor) -> Tensor:
-        """[M, C] to [M, E]."""
+    def features(self, hidden: Tensor, condition: Tensor | None = None) -> Tensor:
+        """[M, C] to [M, E]; a condition [M, c] moves the norm, where there is one."""
         return hidden if self.scale == 1.0 else hidden * self.scale
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, condition: Tensor | None = None) -> Tensor:
         """[M, C] to [M, V]."""
-        return functional.linear(self.features(hidden), self.table, self.bias)
+        return functional.linear(self.features(hidden, condition), self.table, self.bias)
 
 
 class TransformHead(VocabularyHead):
@@ -56,9 +56,9 @@ class TransformHead(VocabularyHead):
         self.norm = norm_of(config, config.embedding_width)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
-    def features(self, hidden: Tensor) -> Tensor:
+    def features(self, hidden: Tensor, condition: Tensor | None = None) -> Tensor:
         """[M, C] to [M, E]."""
-        normed: Tensor = self.norm(self.activation(self.transform(hidden)))
+        normed: Tensor = self.norm(self.activation(self.transform(hidden)), condition)
         return normed
 
 
@@ -92,7 +92,7 @@ class MappedHead(VocabularyHead):
         self.map = nn.Linear(config.hidden_size, config.embedding_width, bias=False) if mapped else None
         self.dropout = Dropout(config.dropout)
 
-    def features(self, hidden: Tensor) -> Tensor:
+    def features(self, hidden: Tensor, condition: Tensor | None = None) -> Tensor:
         """[M, C] to [M, E]."""
         return self.dropout(hidden if self.map is None else self.map(hidden))
 

@@ -48,9 +48,9 @@ class PackedHead(nn.Module):
         super().__init__()
         self.head, self.product = head, product
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, condition: Tensor | None = None) -> Tensor:
         """[M, C] to [M, V]."""
-        logits: Tensor = self.product(self.head.features(hidden))
+        logits: Tensor = self.product(self.head.features(hidden, condition))
         return logits
 
 
