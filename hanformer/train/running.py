@@ -161,7 +161,9 @@ def _stages(
     if chosen.layers:
         begin_theseus(model, chosen.layers, first=chosen.first, grows_over=chosen.grows_over)
         if not (folder / LAST).exists():  # else a run goes on that was farther
-            yield _trainer(folder / REPLACING, recipe, prepared, reporter, workers)
+            first = _trainer(folder / REPLACING, recipe, prepared, reporter, workers)
+            first.reporter.note(f"theseus: {chosen.layers} new layers learn in the place of the old ones")
+            yield first
         end_theseus(model)
 
     def accompany(best: Path) -> None:
@@ -169,6 +171,8 @@ def _stages(
         prepared.companions(best)
 
     trainer = _trainer(folder, recipe, prepared, reporter, workers, accompany)
+    if chosen.layers:
+        trainer.reporter.note("theseus: the new layers go on alone, and all weights learn")
     if STACK in dict(model.named_children()):
         trainer.write_to(PartsRun(folder, accompany))
     yield trainer

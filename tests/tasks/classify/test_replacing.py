@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from hanformer.tasks.classify import ClassifyRecipe, train
 from hanformer.tasks.classify.labels import ClassNames
 from hanformer.tasks.serving import ServingOptions, open_service
 from hanformer.train.history import Record
-from hanformer.train.progress import SilentReporter
+from hanformer.train.progress import LineReporter, SilentReporter
 from hanformer.train.running import REPLACING
 from hanformer.train.runs import RUN_FILE, read_description
 from hanformer.train.theseus import Theseus
@@ -42,7 +43,11 @@ def shallow(deep: Path, **changes: object) -> ClassifyRecipe:
 
 
 def test_a_run_of_fewer_layers_that_still_knows(deep: Path, tmp_path: Path) -> None:
-    train(replace(shallow(deep), train=RECIPE.train), ONE, tmp_path / "run")
+    told = io.StringIO()
+    recipe = replace(shallow(deep), train=RECIPE.train)
+    train(recipe, ONE, tmp_path / "run", reporter=LineReporter(told))
+    notes = [line for line in told.getvalue().splitlines() if line.startswith("theseus: ")]
+    assert len(notes) == 2 and "2 new layers learn" in notes[0] and "go on alone" in notes[1]
     model = hanformer.load(tmp_path / "run")
     assert isinstance(model, Transformer) and model.config.layers == len(model.stack.blocks) == 2
     service = open_service(tmp_path / "run", ServingOptions(precision="fp32"))
