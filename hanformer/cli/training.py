@@ -80,15 +80,19 @@ class Training(ABC):
         return file if self.resume and file.exists() else None
 
     def machine(self, start_from: str = "") -> "torch.device":
-        """The device, with threads and allocator set, once the pretrained model is there. 准备设备与预训练模型。"""
-        from hanformer.weights.hub import local_place
+        """The device, with threads and allocator set. Raises UserError where the pretrained model cannot be opened.
 
-        if start_from and not (place := local_place(start_from)).exists():
-            raise UserError(
-                f"--start-from: {place} is not there; expected a model folder, a file of weights, tiny or a hub id "
-                "(owner/name)"
-            )
-        return prepare_machine(self.device, self.threads)
+        准备运行设备，并确认预训练模型可以打开。
+        """
+        device = prepare_machine(self.device, self.threads)
+        if start_from:
+            from hanformer.models.checkpoint import open_checkpoint
+
+            try:
+                open_checkpoint(start_from)
+            except UserError as error:
+                raise UserError(f"--start-from: {error}") from None
+        return device
 
     def train(
         self, train: Train[RecipeT, DataT], recipe: RecipeT, data: DataT, device: "torch.device"

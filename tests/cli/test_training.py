@@ -17,6 +17,7 @@ from hanformer.cli.train_pair import Pair
 from hanformer.cli.train_recurrent import Recurrent
 from hanformer.cli.training import TextTraining
 from hanformer.errors import UserError
+from hanformer.models import save
 from hanformer.tasks.classify.recipe import ClassifyRecipe
 from hanformer.tasks.serving import SERVICES, ServingOptions, open_service
 from hanformer.train.history import History, Record
@@ -24,6 +25,7 @@ from hanformer.train.options import TrainOptions
 from hanformer.train.runs import RunDescription, write_description
 from hanformer.train.trainer import Trainer
 from tests.cli.conftest import Run
+from tests.models.families.tiny import tiny_family
 from tests.tasks.classify.toy import one_label, write_rows
 
 SMALL = [
@@ -153,9 +155,22 @@ def test_a_pretrained_model_that_is_not_there_is_told_before_data_are_read(
 ) -> None:
     words = ("--data", tmp_path / "no data", "--out", tmp_path / "run", "--start-from", tmp_path / "no model")
     for task in ("classify", "pretrain", "chat"):
-        assert f"--start-from: {tmp_path / 'no model'} is not there" in refused("train", task, *words)
-    assert "is not there" in refused("train", "arithmetic", "--set", "layout=raw", *words)
+        assert f"--start-from: {tmp_path / 'no model'}: no such file" in refused("train", task, *words)
+    assert "--start-from: " in refused("train", "arithmetic", "--set", "layout=raw", *words)
     assert "use --set layout=raw with --start-from" in refused("train", "arithmetic", *words)
+
+
+def test_every_form_of_a_pretrained_model_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the prefix of a TensorFlow checkpoint, which is the name of no file."""
+    monkeypatch.setenv("HANFORMER_TUNE_CPU", "0")
+    model = tiny_family("bert")
+    save(model, tmp_path / "tf", format="tensorflow")
+    save(model, tmp_path / "own")
+    prefix = next((tmp_path / "tf").glob("*.index")).with_suffix("")
+    assert not prefix.exists()
+    asked = Classify(out=tmp_path / "run", data="rows.tsv", device="cpu", threads=1)
+    for start_from in (prefix, tmp_path / "tf", tmp_path / "own", tmp_path / "own/model.safetensors", "tiny"):
+        assert asked.machine(str(start_from)).type == "cpu"
 
 
 def test_one_text_outside_a_list_is_no_list_of_texts(run: Run, tmp_path: Path) -> None:
