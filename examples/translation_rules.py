@@ -96,8 +96,8 @@ def main() -> None:
     set_threads(options.threads)
     tune_cpu()
     splits = find_splits(options.data)
-    pairs = spread(read_pairs(splits.get("test") or splits["train"], "", ""), options.count)
-    sources, references = [source for source, _ in pairs], [target for _, target in pairs]
+    pairs = spread(read_pairs(splits.get("test") or splits["train"]), options.count)
+    sources, references = [pair.source for pair in pairs], [pair.target for pair in pairs]
     dtype = inference_dtype(options.precision, torch.device("cpu"))
     opened = open_writer(options.run, dtype=dtype)
     print(f"| rule | {' | '.join(COLUMNS)} |\n|---{'|---:' * len(COLUMNS)}|")

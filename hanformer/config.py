@@ -82,7 +82,8 @@ class ModelConfig:
     `biases`: in all linear layers, in query, key and value alone, or nowhere. `feedforward`: plain, or gated
     (act(xU) ⊙ xV). `attention` is the mechanism: a record of `hanformer.mechanisms`, or its name.
     `scale_attention` divides logits by the root of the key size; `residual_attention` adds the logits of the layer
-    below (RealFormer). `condition_size` makes every norm conditional (kexue.fm/archives/7124).
+    below (RealFormer). `condition_size` makes every norm conditional (kexue.fm/archives/7124); `conditions` are the
+    names of conditions that the model has learned, a vector each.
     `lm_head`: transform (BERT's), transform_untied (the same over a table of its own), tied (the token table), mapped
     (a bias-free map to the embedding's width, then the table), untied (its own table); `scale_lm` divides hidden
     states by √`hidden_size` first.
@@ -125,6 +126,7 @@ class ModelConfig:
     shared_segment_embeddings: bool = False
     condition_size: int | None = None
     condition_hidden_size: int | None = None
+    conditions: tuple[str, ...] = ()
     lm_head: str = "transform"
     scale_lm: bool = False
     pool_activation: str = "tanh"
@@ -140,7 +142,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.attention, Mechanism):
             object.__setattr__(self, "attention", _mechanism(self.attention))
+        object.__setattr__(self, "conditions", _conditions(self.conditions))
         self._check_sizes()
+        self._check_conditions()
         self._check_words()
         self._check_numbers()
 
@@ -163,6 +167,14 @@ class ModelConfig:
                 f"config: attention_heads {self.attention_heads} must be a multiple of "
                 f"key_value_heads {self.key_value_heads}"
             )
+
+    def _check_conditions(self) -> None:
+        if not self.conditions:
+            return
+        if self.condition_size is None:
+            raise UserError("config: conditions have vectors of condition_size channels: say how many")
+        if self.decoder_layers is not None:
+            raise UserError("config: conditions belong to a model of one stack; leave decoder_layers out")
 
     def _check_numbers(self) -> None:
         for name in _POSITIVE:
@@ -276,6 +288,7 @@ class ModelConfig:
         """Plain values, for JSON. 转为普通字典。"""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         values["attention"] = self.attention.to_dict()
+        values["conditions"] = list(self.conditions)
         values["extra"] = dict(self.extra)
         return values
 
@@ -297,6 +310,14 @@ def _mechanism(given: Any) -> Mechanism:
     except UserError as error:
         raise UserError(f"config: attention: {error}") from None
     return chosen
+
+
+def _conditions(given: Any) -> tuple[str, ...]:
+    """Names of conditions; a JSON file holds them as a list."""
+    listed = isinstance(given, (list, tuple)) and all(isinstance(name, str) and name for name in given)
+    if not listed or len(set(given)) != len(given):
+        raise UserError(f"config: conditions must be a list of names that differ, got {given!r}"[:300])
+    return tuple(given)
 
 
 def _is_number(value: object) -> bool:

@@ -34,7 +34,7 @@ _TRUNCATIONS: Final = ("top_p", "top_k", "min_p", "typical", "epsilon", "eta", "
 #: Choices of generation that have no meaning in a chat.
 _REFUSED: Final = (
     *("results", "guidance", "without", "prompt_lookup", "alternatives"),
-    *("frame", "prompt_length", "copy_prompt", "time_limit"),
+    *("frame", "prompt_length", "copy_prompt", "time_limit", "condition"),
 )
 
 

@@ -53,6 +53,7 @@ CHOICES: Final[Mapping[str, Mapping[str, str]]] = {
         "decay": "start,factor: a growing urge to end. 长度衰减。",
         "guidance": "Classifier-free guidance. 无分类器引导。",
         "without": "The prompt to be led away from. 反向提示。",
+        "condition": "The label that a text is written under, where the model learned some. 条件标签。",
     },
     "Constraints and stops · 约束与停止": {
         "stop": "A string that ends a text. 停止串。",

@@ -32,7 +32,9 @@ class Seq2Seq(TextTraining):
         """The recipe that the options stand for. 由选项得到配方。"""
         from hanformer.tasks.seq2seq.recipe import Seq2SeqRecipe
 
-        return self.chosen(Seq2SeqRecipe())
+        recipe = self.chosen(Seq2SeqRecipe())
+        recipe.check_together()
+        return recipe
 
     def __call__(self) -> None:
         from hanformer.tasks.seq2seq.pairs import open_pairs
@@ -42,8 +44,7 @@ class Seq2Seq(TextTraining):
         device = self.machine(recipe.start_from)
         pairs = open_pairs(
             self.data,
-            source=recipe.source,
-            target=recipe.target,
+            columns=recipe.columns,
             valid=recipe.valid,
             limit=recipe.limit,
             seed=recipe.train.seed,

@@ -16,10 +16,13 @@ class Pair:
     """One example as token ids: the source with its borders, the target with its end token.
 
     一个样本：源序列（含边界符）与目标序列（含结束符）的编号。
+
+    `condition` is the number of the condition that it is written under, where the model has learned some.
     """
 
     source: tuple[int, ...]
     target: tuple[int, ...]
+    condition: int | None = None
 
     @property
     def length(self) -> int:
@@ -34,13 +37,14 @@ class SequenceBatch:
     打包批次，以及需要预测的位置与标签。
 
     `token_ids` [N]; `layout` with segment 0 for sources and 1 for targets; `predictors` [M] are places on the
-    packed axis whose next token is `labels` [M].
+    packed axis whose next token is `labels` [M]; `conditions` [R] are the numbers of the rows' conditions, if any.
     """
 
     token_ids: Tensor
     layout: Layout
     predictors: Tensor
     labels: Tensor
+    conditions: Tensor | None = None
 
     def to(self, device: torch.device) -> SequenceBatch:
         """The same batch on another device."""
@@ -49,6 +53,7 @@ class SequenceBatch:
             self.layout.to(device),
             self.predictors.to(device),
             self.labels.to(device),
+            None if self.conditions is None else self.conditions.to(device),
         )
 
 
@@ -57,7 +62,8 @@ def join_pairs(pairs: Sequence[Pair]) -> SequenceBatch:
 
     把（源，目标）对拼接打包；从源序列最后一个词元开始预测目标。
 
-    Targets must not be empty. Source: UniLM, arXiv 1905.03197; kexue.fm/archives/6933.
+    Targets must not be empty; all pairs have a condition or none has.
+    Source: UniLM, arXiv 1905.03197; kexue.fm/archives/6933.
     """
     ids: list[int] = []
     segments: list[int] = []
@@ -70,4 +76,11 @@ def join_pairs(pairs: Sequence[Pair]) -> SequenceBatch:
         ids.extend(pair.source + pair.target[:-1])
         segments.extend([0] * len(pair.source) + [1] * (len(pair.target) - 1))
     layout = Layout.of([pair.length for pair in pairs], torch.tensor(segments))
-    return SequenceBatch(torch.tensor(ids), layout, torch.tensor(predictors), torch.tensor(labels))
+    given = [pair.condition for pair in pairs if pair.condition is not None]
+    return SequenceBatch(
+        torch.tensor(ids),
+        layout,
+        torch.tensor(predictors),
+        torch.tensor(labels),
+        torch.tensor(given) if given else None,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
@@ -43,6 +43,8 @@ class Transformer(LanguageModel):
         self.pooler = Pooler(config) if {"pool", "nsp"} & set(heads) else None
         self.nsp_head = NextSentenceHead(config) if "nsp" in heads else None
         self.discriminator = DiscriminatorHead(config) if "discriminator" in heads else None
+        width = config.condition_size
+        self.conditions = nn.Embedding(len(config.conditions), width) if config.conditions and width else None
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -64,6 +66,20 @@ class Transformer(LanguageModel):
         """[N] ids to [N, C]: the seam where perturbations and attributions work."""
         embedded: Tensor = self.embeddings(token_ids, layout, condition)
         return embedded
+
+    def learned_condition(self, numbers: Tensor, layout: Layout) -> Tensor:
+        """The vectors [N, c] of the tokens of rows whose conditions have these numbers [R] in `config.conditions`.
+
+        各行所选条件的向量，按词元展开。
+
+        Raises UserError for a model that has learned none.
+        """
+        if self.conditions is None:
+            raise UserError(
+                "this model has learned no conditions: build it with conditions and condition_size"
+            )
+        vectors: Tensor = self.conditions(numbers)
+        return vectors[layout.row_of_token]
 
     def body(self, embedded: Tensor, layout: Layout, condition: Tensor | None = None) -> Tensor:
         """[N, C] to [N, C]: all blocks, and the final norm of pre-norm models."""

@@ -34,14 +34,16 @@ from hanformer.decode import (
 from hanformer.decode import generate as search
 from hanformer.decode import stream as search_stepwise
 from hanformer.errors import UserError
+from hanformer.models import Transformer
 from hanformer.models.checkpoint import open_checkpoint
+from hanformer.models.conditioning import under_condition
 from hanformer.models.self_terminating import TerminatingTransformer
 from hanformer.models.terminating_files import WritingModel, load_writing, stack_of
 from hanformer.nn.layers.prepacked import prepacked
 from hanformer.tasks.generation_options import DEFAULTS, GenerationOptions
 from hanformer.tasks.generation_parts import Parts
 from hanformer.tasks.opening import tokenizer_of
-from hanformer.tasks.prompting import Prompter
+from hanformer.tasks.prompting import Prompter, check_generates
 from hanformer.tasks.stop_head import ended_by_head
 from hanformer.text.protocols import Tokenizer
 from hanformer.train.runs import RUN_FILE, run_of, task_of
@@ -80,16 +82,17 @@ class Writer:
 
     可以生成文本的写作者：模型、分词器与选项。
 
-    A head that must stop decides the end token. Raises UserError where the model cannot generate, and for options that
-    do not suit it.
+    A head that must stop decides the end token. A model that has learned conditions writes under the one that the
+    options name. Raises UserError where the model cannot generate, for options that do not suit it, and for a condition
+    that is missing or unknown.
     """
 
     def __init__(
         self, model: WritingModel, tokenizer: Tokenizer, options: GenerationOptions = DEFAULTS
     ) -> None:
-        self.model, self.tokenizer, self.options = model, tokenizer, options
+        self.model, self.tokenizer, self.options = conditioned(model, options.condition), tokenizer, options
         self.prompter = Prompter(
-            stack_of(model), tokenizer, ended_by_head(options, model, tokenizer.vocabulary)
+            stack_of(self.model), tokenizer, ended_by_head(options, model, tokenizer.vocabulary)
         )
         self.parts = Parts(self.prompter)
 
@@ -243,6 +246,27 @@ class Writer:
         return [[_with_trace(each, next(traces)) for each in results] for results in written]
 
 
+def conditioned(model: WritingModel, condition: str | None) -> WritingModel:
+    """The model under one of the conditions that it has learned; as it is where it has learned none.
+
+    按名称选定条件后的模型。
+
+    Raises UserError for a model that does not generate, and where a condition is missing or is not one of those.
+    """
+    check_generates(stack_of(model))
+    known = stack_of(model).config.conditions
+    if condition is None and known:
+        raise UserError(
+            f"this model writes under a condition: choose one of {', '.join(known[:20])} (condition=, on the command "
+            "line --condition)"
+        )
+    if condition is None:
+        return model
+    if not isinstance(model, Transformer):
+        raise UserError(f"condition {condition!r}: this model has learned no conditions; leave it out")
+    return under_condition(model, condition)
+
+
 def _with_trace(found: Generated, scores: Sequence[TokenScore]) -> Generated:
     return Generated(found.text, found.score, found.tokens, found.stopped, tuple(scores))
 
@@ -304,7 +328,7 @@ def open_writer(
     """Opens a model that generates, prepacked, and the tokenizer beside it (or named). 打开可生成的模型及其分词器。
 
     A head that must stop comes with its model. Warns of a run of dialogues, whose layout is not that of a bare text.
-    Raises UserError as `load_writing` and `load_tokenizer` do, and where the model cannot generate.
+    Raises UserError as `load_writing`, `load_tokenizer` and `Writer` do.
     """
     _warn_of_dialogues(path)
     words = tokenizer_of(open_checkpoint(path, family=family, config=config), tokenizer)

@@ -66,7 +66,8 @@ class GenerationOptions:
     is finished; `forbidden` are words; `pattern` is a regular expression that the whole text matches; `passage`, or
     with `copy_prompt` the prompt, is where the text is copied from. `time_limit` is in seconds for a batch.
     `prompt_lookup` guesses so many tokens ahead. `end` is the end token, else the vocabulary's own. `frame` is auto
-    or bare, `prompt_length` cuts longer prompts. `alternatives` asks for the log-probability of every token and so
+    or bare, `prompt_length` cuts longer prompts. `condition` names what a model with learned conditions writes under;
+    its source may be empty. `alternatives` asks for the log-probability of every token and so
     many beside it.
 
     Raises UserError for an unknown rule, impossible lengths, steps to be forced that never come, one text in the place
@@ -118,6 +119,7 @@ class GenerationOptions:
     end: str | None = None
     frame: str = "auto"
     prompt_length: int | None = None
+    condition: str | None = None
     alternatives: int | None = None
 
     def __post_init__(self) -> None:

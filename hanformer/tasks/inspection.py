@@ -151,6 +151,8 @@ def _default(entry: Field[Any]) -> object:
 
 
 def _choice(name: str, value: object, said: Mapping[str, object], default: object) -> Choice:
+    if isinstance(value, tuple):  # a file holds a list
+        value, default = list(value), list(default) if isinstance(default, tuple) else default
     if name == "extra":
         return Choice(name, value, FILE if value else DEFAULT)
     if name in said:

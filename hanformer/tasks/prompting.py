@@ -67,7 +67,8 @@ class Prompter:
 
     A language model reads the text with what opens a text in its vocabulary ([CLS] of BERT's, <s> of Llama's, nothing
     of GPT-2's); UniLM reads [CLS] text [SEP] as segment 0, an encoder-decoder its framed source. With `frame` "bare"
-    nothing is put around the text. Raises UserError where model and tokenizer do not belong together.
+    nothing is put around the text. It may be empty where the options name a condition: what is around it is read then.
+    Raises UserError where model and tokenizer do not belong together.
     """
 
     model: Model
@@ -87,7 +88,7 @@ class Prompter:
         """The ids of a prompt. Raises UserError for an empty one, and for one that is too long."""
         if not isinstance(text, str):
             raise UserError(f"expected a text as prompt, got {type(text).__name__}")
-        if not text.strip():
+        if not text.strip() and self.options.condition is None:
             raise UserError("the prompt is empty: write some text")
         ids = self.held(text)
         if not ids:

@@ -17,9 +17,14 @@ def target_logits(model: Transformer, batch: SequenceBatch) -> Tensor:
     """[M, V] at the predicting places of a packed batch; the vocabulary head runs there alone.
 
     仅在需要预测的位置计算 logits。
+
+    Rows with a condition are read and predicted under it.
     """
-    hidden = model.body(model.embed(batch.token_ids, batch.layout), batch.layout)
-    return model.lm_logits(hidden.index_select(0, batch.predictors))
+    layout, numbers = batch.layout, batch.conditions
+    condition = None if numbers is None else model.learned_condition(numbers, layout)
+    hidden = model.body(model.embed(batch.token_ids, layout, condition), layout, condition)
+    told = None if condition is None else condition.index_select(0, batch.predictors)
+    return model.lm_logits(hidden.index_select(0, batch.predictors), told)
 
 
 def predict_targets(

@@ -1,12 +1,13 @@
-"""Pairs of texts: read from files, cut into tokens, kept compactly."""
+"""Pairs of texts, each under a condition where there are some: read from files, cut into tokens, kept compactly."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Any, Final, NamedTuple
 
 from hanformer.data.held_out import draw, hold_out
 from hanformer.data.published import open_splits
@@ -18,7 +19,61 @@ from hanformer.text.protocols import Tokenizer
 SOURCE = Column("source", ("source", "src", "input", "text", "title", "question", "原文", "输入"), -2)
 TARGET = Column("target", ("target", "tgt", "output", "summary", "label", "answer", "译文", "输出"), -1)
 
-TextPair = tuple[str, str]
+#: In the place of a source column: nothing is read, texts are written from their condition alone.
+NO_SOURCE: Final = "none"
+
+
+class TextPair(NamedTuple):
+    """A text, what is to be written for it, and under which condition (empty: none).
+
+    原文、译文及条件。
+    """
+
+    source: str
+    target: str
+    condition: str = ""
+
+
+@dataclass(frozen=True)
+class PairColumns:
+    """The columns of a file by name, or by number from 1; empty ones are found by their usual names and places.
+
+    文本对各列的名称或列号。
+
+    `source` none is for texts that are written from nothing but their condition. Columns with a condition are all
+    named, or found by a header or as keys of JSON records.
+    """
+
+    source: str = ""
+    target: str = ""
+    condition: str = ""
+
+    def __post_init__(self) -> None:
+        if self.sourceless and not self.condition:
+            raise UserError(
+                "source=none writes texts from their condition alone: name its column (condition)"
+            )
+        if self.condition.isdecimal() and not (self.source and self.target):
+            raise UserError(
+                f"condition={self.condition}: where columns have numbers, give all of them, such as "
+                f"source={NO_SOURCE} target=1 condition=2"
+            )
+
+    @property
+    def sourceless(self) -> bool:
+        """Whether no source is read."""
+        return self.source == NO_SOURCE
+
+    def columns(self) -> list[Column]:
+        """What is wanted of every row: source, target and condition, those that there are. 所需各列。"""
+        names = (*TARGET.names, *SOURCE.names) if self.sourceless else TARGET.names
+        target = replace(TARGET, names=tuple(name for name in names if name != self.condition))
+        found = [] if self.sourceless else [SOURCE.named(self.source)]
+        found.append(target.named(self.target))
+        return [*found, CONDITION.named(self.condition)] if self.condition else found
+
+
+CONDITION = Column("condition", (), -1)
 
 
 @dataclass(frozen=True)
@@ -30,7 +85,7 @@ class PairData:
     valid: Sequence[TextPair]
 
 
-def read_pairs(path: str | Path, source: str = "", target: str = "") -> list[TextPair]:
+def read_pairs(path: str | Path, named: PairColumns = PairColumns()) -> list[TextPair]:
     """All pairs of a file: columns named source and target, or the last two.
 
     读出文本对；默认取 source、target 列，或最后两列。
@@ -38,21 +93,29 @@ def read_pairs(path: str | Path, source: str = "", target: str = "") -> list[Tex
     Raises UserError naming the row for a missing column, a value that is no text, or an empty text; and a file
     without rows.
     """
-    found: list[TextPair] = []
-    for number, values in iterate_table(path, (SOURCE.named(source), TARGET.named(target))):
-        if not all(isinstance(value, str) and value.strip() for value in values):
-            raise UserError(f"{path}: row {number}: expected two texts that are not empty, got {values!r}")
-        found.append((values[0].strip(), values[1].strip()))
+    columns = named.columns()
+    found = [_pair(f"{path}: row {number}", values, named) for number, values in iterate_table(path, columns)]
     if not found:
-        raise UserError(f"{path}: holds no pairs; expected two columns of text in every row")
+        wanted = " and ".join(column.role for column in columns)
+        raise UserError(f"{path}: holds no rows; expected {wanted} in every row")
     return found
+
+
+def _pair(where: str, values: Sequence[Any], named: PairColumns) -> TextPair:
+    cells = list(values)
+    if named.condition and isinstance(cells[-1], int):  # a class that a JSON record numbers
+        cells[-1] = str(cells[-1])
+    if not all(isinstance(cell, str) and cell.strip() for cell in cells):
+        wanted = " and ".join(column.role for column in named.columns())
+        raise UserError(f"{where}: expected a text that is not empty for {wanted}, got {tuple(values)!r}")
+    texts = [cell.strip() for cell in cells]
+    return TextPair("", *texts) if named.sourceless else TextPair(*texts)
 
 
 def open_pairs(
     path: str | Path,
     *,
-    source: str = "",
-    target: str = "",
+    columns: PairColumns = PairColumns(),
     valid: int,
     limit: int = 0,
     seed: int = 0,
@@ -69,9 +132,9 @@ def open_pairs(
     with open_splits(path) as splits:
         if "train" not in splits:
             raise UserError(f"{path}: there is no training file (train.*) among {', '.join(sorted(splits))}")
-        train = read_pairs(splits["train"], source, target)
+        train = read_pairs(splits["train"], columns)
         own = splits.get("valid") if valid_file is None else Path(valid_file)
-        given = read_pairs(own, source, target) if own is not None else []
+        given = read_pairs(own, columns) if own is not None else []
     random = Random(f"pairs/{seed}")
     train, held = hold_out(path, "rows", train, given, valid, random)
     return PairData(str(path), draw(train, limit, random), held)
@@ -82,29 +145,38 @@ class EncodedPairs:
 
     以紧凑数组保存的编号对。
 
-    Pairs whose source or target has more tokens than the bounds are left out; `left_out` counts them.
+    Pairs whose source or target has more tokens than the bounds are left out; `left_out` counts them. Conditions are
+    kept by their place in `conditions`.
     """
 
     def __init__(self, sources: int, targets: int) -> None:
         self.bounds = (sources, targets)
         self.left_out = 0
-        self._ids, self._ends = array("i"), array("q", [0])
+        self._ids, self._ends, self._conditions = array("i"), array("q", [0]), array("i")
 
     @classmethod
     def of(
-        cls, pairs: Iterable[TextPair], tokenizer: Tokenizer, *, sources: int, targets: int
+        cls,
+        pairs: Iterable[TextPair],
+        tokenizer: Tokenizer,
+        *,
+        sources: int,
+        targets: int,
+        conditions: Sequence[str] = (),
     ) -> EncodedPairs:
         """Encodes texts. 编码文本对。"""
         encoded = cls(sources, targets)
         vocabulary = tokenizer.vocabulary
-        for source, target in pairs:
+        numbers = {name: number for number, name in enumerate(conditions)}
+        for source, target, condition in pairs:
             encoded._add(
                 [vocabulary.cls_id, *ids_of(tokenizer, source), vocabulary.sep_id],
                 [*ids_of(tokenizer, target), vocabulary.sep_id],
+                numbers.get(condition),
             )
         return encoded
 
-    def _add(self, source: list[int], target: list[int]) -> None:
+    def _add(self, source: list[int], target: list[int], condition: int | None) -> None:
         if len(source) > self.bounds[0] or len(target) > self.bounds[1]:
             self.left_out += 1
             return
@@ -112,13 +184,16 @@ class EncodedPairs:
         self._ends.append(len(self._ids))
         self._ids.extend(target)
         self._ends.append(len(self._ids))
+        if condition is not None:
+            self._conditions.append(condition)
 
     def __len__(self) -> int:
         return len(self._ends) // 2
 
     def __getitem__(self, index: int) -> Pair:
         start, middle, end = self._ends[2 * index : 2 * index + 3]
-        return Pair(tuple(self._ids[start:middle]), tuple(self._ids[middle:end]))
+        condition = self._conditions[index] if self._conditions else None
+        return Pair(tuple(self._ids[start:middle]), tuple(self._ids[middle:end]), condition)
 
     def lengths(self) -> list[int]:
         """Tokens of each pair, as `Pair.length` counts them. 每对的词元数。"""

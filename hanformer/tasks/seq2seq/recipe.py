@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hanformer.errors import UserError
+from hanformer.tasks.seq2seq.pairs import PairColumns
 from hanformer.tasks.stop_head import StopOptions
 from hanformer.tasks.text_recipe import TextRecipe, VocabularyOptions
 from hanformer.train.options import TrainOptions
@@ -43,10 +44,11 @@ class Seq2SeqRecipe(TextRecipe):
 
     `architecture`: unilm (one stack reads source and target) or encoder_decoder (two; `decoder_layers` of the second);
     `maximum_length` bounds the source in tokens and `target_length` the target, borders included: longer pairs are left
-    out of training. `source` and `target` name the columns (names, or numbers from 1); `limit` takes that many pairs of
-    the training set, drawn by the seed (0: all). `freeze` keeps the embeddings and so many lowest layers of a
-    pretrained model as they are. `label_smoothing` is a share of probability. `stop` is a head that must stop, which
-    takes no smoothing.
+    out of training. `source` and `target` name the columns (names, or numbers from 1), and `condition` that of a label
+    under which the target is written: a learned vector of `condition_size` channels that moves all norms; with `source`
+    none, texts are written from it alone. `limit` takes that many pairs of the training set, drawn by the seed (0:
+    all). `freeze` keeps the embeddings and so many lowest layers of a pretrained model as they are. `label_smoothing`
+    is a share of probability. `stop` is a head that must stop, which takes no smoothing.
     """
 
     architecture: str = "unilm"
@@ -54,6 +56,8 @@ class Seq2SeqRecipe(TextRecipe):
     target_length: int = 128
     source: str = ""
     target: str = ""
+    condition: str = ""
+    condition_size: int = 128
     limit: int = 0
     freeze: int = 0
     label_smoothing: float = 0.1
@@ -79,6 +83,8 @@ class Seq2SeqRecipe(TextRecipe):
             raise UserError(
                 f"freeze: expected so many layers of a pretrained model (--start-from), got {self.freeze}"
             )
+        if self.condition_size < 1:
+            raise UserError(f"condition_size: expected at least 1, got {self.condition_size}")
         if self.limit < 0 or self.target_length < 2 or self.decoder_layers < 1:
             raise UserError(
                 "expected limit of at least 0, target_length of at least 2 and decoder_layers of at least 1, "
@@ -94,14 +100,21 @@ class Seq2SeqRecipe(TextRecipe):
         if crosses and self.start_from:
             raise UserError("start_from fine-tunes a model of one stack: use architecture=unilm with it")
 
-    def check_together(self) -> None:
-        """Raises UserError for choices that contradict the head that must stop.
+    @property
+    def columns(self) -> PairColumns:
+        """Which columns the pairs stand in. Raises UserError as `PairColumns` does. 文本对所在各列。"""
+        return PairColumns(self.source, self.target, self.condition)
 
-        检查与终止层相矛盾的选项。
+    def check_together(self) -> None:
+        """Raises UserError for choices that contradict each other: of columns, conditions and the head that must stop.
+
+        检查相互矛盾的选项。
 
         Asked when training begins, for choices are set one after the other, beside defaults that contradict them.
         """
         self.stop.check_smoothing(self.label_smoothing)
+        if self.columns.condition and (self.stop.chosen or self.architecture != "unilm"):
+            raise UserError("condition works for architecture=unilm, without a head that must stop")
         unrolls = any(word.partition(":")[0] == "tea_forn" for word in self.tricks)
         if self.stop.chosen and unrolls and self.architecture == "encoder_decoder":
             raise UserError("tea_forn and a head that must stop go together for architecture=unilm alone")

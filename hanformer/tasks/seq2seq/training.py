@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -17,8 +17,9 @@ from hanformer.errors import UserError
 from hanformer.models import EncoderDecoder
 from hanformer.models.terminating_files import WritingModel
 from hanformer.tasks.freezing import freeze_lowest
+from hanformer.tasks.seq2seq.conditions import check_conditions, conditions_of
 from hanformer.tasks.seq2seq.objectives import objective_of
-from hanformer.tasks.seq2seq.pairs import EncodedPairs, PairData
+from hanformer.tasks.seq2seq.pairs import EncodedPairs, PairData, TextPair
 from hanformer.tasks.seq2seq.recipe import Seq2SeqRecipe
 from hanformer.tasks.stop_head import describer
 from hanformer.tasks.text_recipe import make_tokenizer, make_transformer
@@ -54,9 +55,7 @@ def train(
     recipe.check_together()
 
     def prepare(run: Path | None) -> Prepared[Any]:
-        tokenizer = (
-            make_tokenizer(recipe, chain.from_iterable(data.train)) if run is None else load_tokenizer(run)
-        )
+        tokenizer = make_tokenizer(recipe, _texts(data)) if run is None else load_tokenizer(run)
         return _prepared(recipe, data, tokenizer)
 
     return train_run(
@@ -64,11 +63,20 @@ def train(
     )
 
 
-def make_model(recipe: Seq2SeqRecipe, tokenizer: Tokenizer) -> WritingModel:
-    """A new model of the recipe's architecture, or the pretrained one that it names, with its head. 新建或打开模型。"""
+def _texts(data: PairData) -> Iterator[str]:
+    """What a vocabulary is learned from."""
+    return chain.from_iterable((pair.source, pair.target) for pair in data.train)
+
+
+def make_model(recipe: Seq2SeqRecipe, tokenizer: Tokenizer, conditions: Sequence[str] = ()) -> WritingModel:
+    """A new model of the recipe's architecture, or the pretrained one that it names, with its head and conditions.
+
+    新建或打开模型。
+    """
     vocabulary = tokenizer.vocabulary
     if recipe.architecture == "unilm":
-        model = make_transformer(recipe, tokenizer, "unilm", ("lm",))
+        changes = {"condition_size": recipe.condition_size, "conditions": tuple(conditions)}
+        model = make_transformer(recipe, tokenizer, "unilm", ("lm",), changes if conditions else None)
         freeze_lowest(model, recipe.freeze)
         return recipe.stop.put_on(model, vocabulary.sep_id)
     config = recipe.sizes.config(
@@ -81,8 +89,17 @@ def make_model(recipe: Seq2SeqRecipe, tokenizer: Tokenizer) -> WritingModel:
 
 
 def _prepared(recipe: Seq2SeqRecipe, data: PairData, tokenizer: Tokenizer) -> Prepared[Any]:
-    def encoded(pairs: Sequence[tuple[str, str]]) -> EncodedPairs:
-        return EncodedPairs.of(pairs, tokenizer, sources=recipe.maximum_length, targets=recipe.target_length)
+    conditions = conditions_of(data.train, data.source)
+    check_conditions(data.valid, conditions, data.source)
+
+    def encoded(pairs: Sequence[TextPair]) -> EncodedPairs:
+        return EncodedPairs.of(
+            pairs,
+            tokenizer,
+            sources=recipe.maximum_length,
+            targets=recipe.target_length,
+            conditions=conditions,
+        )
 
     pairs, held = encoded(data.train), encoded(data.valid)
     if not len(pairs):
@@ -90,7 +107,7 @@ def _prepared(recipe: Seq2SeqRecipe, data: PairData, tokenizer: Tokenizer) -> Pr
             f"{data.source}: no pair fits into {recipe.maximum_length} and {recipe.target_length} tokens; "
             "raise --set maximum_length=... and target_length=..."
         )
-    model = make_model(recipe, tokenizer)
+    model = make_model(recipe, tokenizer, conditions)
     join = join_pairs if recipe.architecture == "unilm" else cross_pairs
     collate = _collate(pairs, join)
     if recipe.architecture == "unilm":

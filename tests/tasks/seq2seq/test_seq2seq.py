@@ -18,7 +18,7 @@ from hanformer.models.self_terminating import TerminatingTransformer
 from hanformer.models.terminating_files import load_writing
 from hanformer.tasks.seq2seq import Seq2SeqRecipe, train
 from hanformer.tasks.seq2seq.objectives import objective_of
-from hanformer.tasks.seq2seq.pairs import EncodedPairs, PairData, open_pairs, read_pairs
+from hanformer.tasks.seq2seq.pairs import EncodedPairs, PairData, TextPair, open_pairs, read_pairs
 from hanformer.tasks.seq2seq.recipe import ReplacementOptions
 from hanformer.tasks.seq2seq.training import make_model
 from hanformer.tasks.serving import ServingOptions, open_service
@@ -32,10 +32,10 @@ from hanformer.train.tricks.crossing import cross_pairs, encoded
 ALPHABET = "天地玄黄宇宙洪荒"
 
 
-def words(count: int, seed: int) -> list[tuple[str, str]]:
+def words(count: int, seed: int) -> list[TextPair]:
     random = Random(seed)
     texts = ["".join(random.choices(ALPHABET, k=random.randint(1, 5))) for _ in range(count)]
-    return [(text, text[::-1]) for text in texts]
+    return [TextPair(text, text[::-1]) for text in texts]
 
 
 DATA = PairData("pairs", words(400, 0), words(40, 1))
@@ -68,7 +68,7 @@ def test_it_learns_and_opens_as_a_model(tmp_path: Path, architecture: str, rate:
     assert isinstance(written[1], UserError)
     assert isinstance(hanformer.load(tmp_path / "run"), made)
     test = tmp_path / "test.tsv"
-    test.write_text("".join(f"{a}\t{b}\n" for a, b in words(20, 2)), encoding="utf-8")
+    test.write_text("".join(f"{pair.source}\t{pair.target}\n" for pair in words(20, 2)), encoding="utf-8")
     found = open_service(tmp_path / "run", ServingOptions(beams=2, precision="fp32")).evaluate(str(test))
     assert found.figures["bleu"] > 50 and len(found.rows) == 20
     with pytest.raises(UserError, match="without"):
@@ -99,13 +99,13 @@ def test_it_learns_with_a_head_that_must_stop(tmp_path: Path, architecture: str,
     with pytest.warns(UserWarning, match="is left out"):
         assert type(hanformer.load(tmp_path / "whole")) is type(model.transformer)
     service = open_service(tmp_path / "whole", ServingOptions(beams=1, precision="fp32"))
-    assert isinstance(service.writer.model, TerminatingTransformer)  # type: ignore[attr-defined]
+    assert isinstance(service.model, TerminatingTransformer)  # type: ignore[attr-defined]
     assert all(isinstance(text, str) for text in service.predict(["天地", "玄黄宇"]))
 
 
 def test_with_a_head_it_learns_to_write_and_to_end(tmp_path: Path) -> None:
     train(replace(RECIPE, stop=StopOptions("non_monotonic", 0.01)), DATA, tmp_path / "run")
-    sources = [source for source, _ in words(20, 2)]
+    sources = [pair.source for pair in words(20, 2)]
     written = open_service(tmp_path / "run", ServingOptions(beams=1, precision="fp32")).predict(sources)
     right = [len(str(text)) == len(source) for text, source in zip(written, sources, strict=True)]
     assert sum(right) >= 16
@@ -176,7 +176,7 @@ def test_pairs_are_kept_whole_or_left_out() -> None:
     pairs = EncodedPairs.of(DATA.train, tokenizer, sources=5, targets=16)
     kept = [pair for pair in DATA.train if len(pair[0]) <= 3]
     assert len(pairs) == len(kept) and pairs.left_out == len(DATA.train) - len(kept)
-    for index, (source, target) in enumerate(kept):
+    for index, (source, target, _) in enumerate(kept):
         assert tokenizer.decode(pairs[index].source) == source
         assert tokenizer.decode(pairs[index].target) == target
         assert pairs.lengths()[index] == pairs[index].length
@@ -190,7 +190,7 @@ def test_the_encoder_decoder_gets_its_own_layers() -> None:
 
 def test_files_are_split(tmp_path: Path) -> None:
     path = tmp_path / "train.tsv"
-    path.write_text("".join(f"书\t{a}\t{b}\n" for a, b in DATA.train), encoding="utf-8")
+    path.write_text("".join(f"书\t{pair.source}\t{pair.target}\n" for pair in DATA.train), encoding="utf-8")
     data = open_pairs(path, valid=10, seed=3)
     assert len(data.train) == 390 and len(data.valid) == 10
     assert sorted([*data.train, *data.valid]) == sorted(DATA.train)
@@ -199,7 +199,7 @@ def test_files_are_split(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="400 rows, 400 are held out"):
         open_pairs(path, valid=400)
     path.write_text("a\t \n", encoding="utf-8")
-    with pytest.raises(UserError, match="row 1: expected two texts"):
+    with pytest.raises(UserError, match="row 1: expected a text that is not empty for source and target"):
         read_pairs(path)
 
 
@@ -208,7 +208,7 @@ def test_a_zip_keeps_its_parts_apart(tmp_path: Path) -> None:
         for name, said in (("train", "学"), ("valid", "验"), ("test", "考")):
             archive.writestr(f"all/{name}.tsv", f"source\ttarget\n{said}\t{said}{said}\n")
     data = open_pairs(tmp_path / "pairs.zip", valid=10)
-    assert (list(data.train), list(data.valid)) == ([("学", "学学")], [("验", "验验")])
+    assert (list(data.train), list(data.valid)) == ([TextPair("学", "学学")], [TextPair("验", "验验")])
     train(short(RECIPE, 1), DATA, tmp_path / "run")
     service = open_service(tmp_path / "run", ServingOptions(beams=1, precision="fp32"))
     assert [row["source"] for row in service.evaluate(str(tmp_path / "pairs.zip")).rows] == ["考"]
