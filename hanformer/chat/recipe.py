@@ -43,6 +43,11 @@ class ChatRecipe(TextRecipe):
         )
     )
 
+    @property
+    def application(self) -> str:
+        """Who sees whom in the model. 模型的应用方式。"""
+        return "lm"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_layout(self.layout)

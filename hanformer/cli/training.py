@@ -167,6 +167,8 @@ class TextTraining(Training):
         task's), then `--set`.
 
         命令所用的配方：先读文件（续训时读运行目录），再按各选项与 --set 修改。
+
+        Raises UserError also where no model has the shape that they ask for.
         """
         from hanformer.tasks.text_recipe import with_tricks
         from hanformer.train.runs import read_recipe
@@ -182,6 +184,8 @@ class TextTraining(Training):
             **(own or {}),
         }
         given = {name: str(value) for name, value in named.items() if value}
-        return with_tricks(chosen, self.tricks or ()).changed(
+        recipe = with_tricks(chosen, self.tricks or ()).changed(
             given | read_assignments(self.assignments or [])
         )
+        recipe.check_shape()
+        return recipe

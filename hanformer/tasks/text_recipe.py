@@ -13,6 +13,7 @@ from hanformer.errors import UserError
 from hanformer.mechanisms import Mechanism, Softmax
 from hanformer.models import Transformer, build, load
 from hanformer.models.belonging import check_vocabulary
+from hanformer.models.loading import skeleton
 from hanformer.records import assign, full_name
 from hanformer.text.cutting import CONTINUATION
 from hanformer.text.load import load_tokenizer
@@ -107,6 +108,19 @@ class TextRecipe:
                 f"{self.start_from}: theseus replaces the layers of a run of this task, with its head; expected such a "
                 "run, with the same labels"
             )
+
+    @property
+    def application(self) -> str:
+        """Who sees whom in the model. 模型的应用方式。"""
+        return "encoder"
+
+    def check_shape(self) -> None:
+        """Raises UserError where no new model has the shape that is asked for: told before data are read.
+
+        检查新模型能否按所选尺寸与机制构建。
+        """
+        if not self.start_from:
+            skeleton(self.sizes.config(len(SPECIALS), self.application, max(self.maximum_length, 512)), ())
 
     @property
     def named_files(self) -> tuple[str, ...]:

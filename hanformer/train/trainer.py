@@ -38,7 +38,7 @@ from hanformer.train.precision import Precision
 from hanformer.train.progress import Reporter, SilentReporter
 from hanformer.train.recompute import recompute_blocks
 from hanformer.train.step import backward, scale_and_clip
-from hanformer.train.validation import Validation, judge, looking_only
+from hanformer.train.validation import UnknownMetric, Validation, judge, looking_only
 from hanformer.train.workers import Workers
 
 Batch = TypeVar("Batch")
@@ -330,6 +330,19 @@ class Trainer(Generic[Batch]):
     def _validate(self, validate: Validation) -> None:
         began = time.monotonic()
         self._meter.check()
+        try:
+            metrics, best = self._looked(validate)
+        except UnknownMetric as error:
+            self._save()  # of the weights that learn: what was done so far is not lost
+            raise UnknownMetric(f"{error}{self._advice()}") from None
+        self.progress.seconds = self._elapsed()
+        record = Record(self.progress.update, self._epochs(), self.progress.seconds, metrics=metrics)
+        self._keep(record)
+        self.reporter.validated(record, best)
+        self._leave_out(began)
+
+    def _looked(self, validate: Validation) -> tuple[dict[str, float], bool]:
+        """What a validation gives, and whether it is the best so far; the weights are then kept."""
         with averaged(self.parameters, self.average), looking_only(self.model), self.precision.autocast():
             found = self.workers.look(self.model, validate)
             values = self.workers.same([float(value) for value in found.values()])
@@ -338,11 +351,10 @@ class Trainer(Generic[Batch]):
             if best:
                 weights = self.workers.weights(self.model)
                 self.run.save_best(weights, {"update": self.progress.update, **metrics})
-        self.progress.seconds = self._elapsed()
-        record = Record(self.progress.update, self._epochs(), self.progress.seconds, metrics=metrics)
-        self._keep(record)
-        self.reporter.validated(record, best)
-        self._leave_out(began)
+        return metrics, best
+
+    def _advice(self) -> str:
+        return "" if self.folder is None else f"; saved in {self._place()}: name one of them and resume"
 
     def _leave_out(self, began: float) -> None:
         # Validating and saving do not count in the tokens a second of training.

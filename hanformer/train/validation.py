@@ -35,19 +35,25 @@ def looking_only(model: nn.Module) -> Iterator[None]:
         restore_random_state(states)
 
 
+class UnknownMetric(UserError):
+    """`best_by` names what no validation gives. 未知的评价指标。"""
+
+
 def judge(metrics: Metrics, options: TrainOptions, progress: Progress) -> bool:
     """Whether the metric that `best_by` names is better than any before, or it says latest; keeps count in `progress`.
 
     判断是否为目前最佳，并更新进度。
 
-    A value that is not a number is never better. Raises UserError where the metric is missing.
+    A value that is not a number is never better. Raises UnknownMetric where the metric is missing.
     """
     if options.best_by == LATEST:
         progress.best_update = progress.update
         return True
     if options.best_by not in metrics:
         names = ", ".join(sorted(metrics)) or "none"
-        raise UserError(f"best_by: validation gives {names}; expected one of these, got {options.best_by!r}")
+        raise UnknownMetric(
+            f"best_by: validation gives {names}; expected one of these, got {options.best_by!r}"
+        )
     value = metrics[options.best_by]
     sign = 1.0 if options.higher_is_better else -1.0
     better = not math.isnan(value) and (progress.best is None or sign * value > sign * progress.best)

@@ -282,6 +282,7 @@ def test_a_mistake_in_any_variant_is_told_before_any_training(tmp_path: Path) ->
         ("--trick r_dorp", "with R-Drop: .*r_dorp"),
         ("--tricks r_drop", "with R-Drop: No such option"),
         ("--set hidden_sise=3", "did you mean"),
+        ("--set attention=synthesizer", "no queries and keys for the position 'rotary'"),
     ):
         words[1] = str(written(tmp_path, text.replace("--trick r_drop", wrong)))
         with pytest.raises(UserError, match=said):

@@ -192,6 +192,29 @@ def test_a_finished_run_that_goes_on_may_ask_for_the_latest(tmp_path: Path) -> N
         assert json.loads((tmp_path / "best" / "metrics.json").read_text())["update"] == kept
 
 
+def test_a_metric_that_is_not_there_loses_nothing(tmp_path: Path) -> None:
+    """What was trained before the first validation is saved, and a run that goes on with a right name ends as one
+    that had it from the beginning."""
+    right = TrainOptions(updates=6, validate_every=3, best_by="score", average="ema")
+
+    def trained(options: TrainOptions, folder: Path, resume: bool = False) -> nn.Module:
+        model = tiny_model(0, 0.4)
+        values = metrics_in_turn([1.0, 0.5])
+        Trainer(
+            *(model, objective, TinySource(), options),
+            validate=lambda _: next(values),
+            run_folder=folder,
+        ).fit(resume=resume)
+        return model
+
+    with pytest.raises(
+        UserError, match=r"gives score; expected one of these, got 'sc0re'; saved in .*: name one"
+    ):
+        trained(replace(right, best_by="sc0re"), tmp_path / "cut")
+    assert not (tmp_path / "cut" / "best").exists()
+    assert same_weights(trained(right, tmp_path / "cut", resume=True), trained(right, tmp_path / "whole"))
+
+
 def test_missing_metric() -> None:
     trainer = Trainer(
         tiny_model(),

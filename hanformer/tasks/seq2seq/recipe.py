@@ -101,6 +101,11 @@ class Seq2SeqRecipe(TextRecipe):
             raise UserError("start_from fine-tunes a model of one stack: use architecture=unilm with it")
 
     @property
+    def application(self) -> str:
+        """Who sees whom in the model, or in the first of two stacks. 模型的应用方式。"""
+        return "unilm" if self.architecture == "unilm" else "encoder"
+
+    @property
     def columns(self) -> PairColumns:
         """Which columns the pairs stand in. Raises UserError as `PairColumns` does. 文本对所在各列。"""
         return PairColumns(self.source, self.target, self.condition)
