@@ -95,6 +95,11 @@ class Replier:
                 f"replies of {options.maximum_length} tokens leave no room for a history in {longest}: "
                 "lower maximum_length (--maximum-length)"
             )
+        if stack_of(model).config.conditions:
+            raise UserError(
+                "a model that writes under conditions does not chat: fold one of them into it first "
+                "(hanformer.models.conditioning.under_condition)"
+            )
         self.parts = Parts(Prompter(stack_of(model), tokenizer, self.options))
 
     def prompt(self, history: Sequence[str]) -> Prompt:

@@ -37,6 +37,9 @@ class Diagnose(Writing):
     prompts: Annotated[
         str | None, typer.Option(help="A file of prompts, one a line. 提示文件，每行一条。")
     ] = None
+    condition: Annotated[
+        str | None, typer.Option(help="The label that the model writes under, if it learned some. 条件标签。")
+    ] = None
     samples: Annotated[int, typer.Option(min=1, help="Draws for a prompt. 每个提示的采样数。")] = 8
     maximum_length: Annotated[int, typer.Option(min=1, help="New tokens at most. 最多新词元数。")] = 128
     seed: Annotated[int, typer.Option(help="Seed of the draws. 随机种子。")] = 0
@@ -79,9 +82,10 @@ class Diagnose(Writing):
         from hanformer.tasks.generation_options import GenerationOptions
 
         prompts = self._prompts()
-        writer = self.writer(self.what, GenerationOptions(maximum_length=self.maximum_length))
+        options = GenerationOptions(maximum_length=self.maximum_length, condition=self.condition)
+        writer = self.writer(self.what, options)
         return diagnose_model(
-            writer.model,
+            writer.given,
             writer.tokenizer,
             prompts,
             writer.options,

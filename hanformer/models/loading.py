@@ -34,6 +34,8 @@ from hanformer.weights.embedded import is_embedded
 Model = Transformer | EncoderDecoder
 #: What the parameters of each head begin with.
 HEAD_PARAMETERS = {"lm": "lm_head.", "pool": "pooler.", "nsp": "nsp_head.", "discriminator": "discriminator."}
+#: The vectors of the conditions that a model has learned, a row for each name.
+_CONDITIONS = "conditions.weight"
 #: Changes of the config that leave every parameter in its place.
 _ASKED = {"application", "share_layers", "convention"}
 #: Layers are numbered in published names.
@@ -178,12 +180,30 @@ def _matched(
     model = skeleton(config, _heads(checkpoint, config, heads))
     own = _of_its_mechanism(checkpoint, model)
     expected = {name: value for name, value in model.state_dict().items() if name not in own}
+    saved = checkpoint.config({}).conditions
+    renamed = bool(saved and config.conditions) and saved != config.conditions
+    if renamed:
+        expected[_CONDITIONS] = expected[_CONDITIONS].new_empty(len(saved), config.condition_size or 0)
     stored = config if fitting is None else _as_published(checkpoint, asked)
     names = checkpoint.name_map(stored, _parameters(checkpoint, model))
     chosen, left = names.choose(list(expected), checkpoint.names)
     fit = as_stored if fitting is None else fitting(config)
     read = read_parameters(checkpoint, chosen, expected, rows, fit)
+    if renamed and _CONDITIONS in read.state:
+        read.state[_CONDITIONS] = _of_conditions(read.state[_CONDITIONS], saved, config)
     return model, _report(checkpoint, names, expected, chosen, [*left, *own], read.misshapen), read.state
+
+
+def _of_conditions(vectors: Tensor, saved: Sequence[str], config: ModelConfig) -> Tensor:
+    """The vectors of the config's conditions: those that were saved follow their names, new ones are drawn."""
+    drawn = _drawn(_CONDITIONS, torch.Size([len(config.conditions), vectors.shape[1]]), config)
+    known = {name: vectors[place].to(drawn.dtype) for place, name in enumerate(saved)}
+    if new := [name for name in config.conditions if name not in known]:
+        warnings.warn(
+            f"conditions that the model has not learned begin anew: {', '.join(new)}"[:300], stacklevel=2
+        )
+    found = [known.get(name, row) for name, row in zip(config.conditions, drawn, strict=True)]
+    return torch.stack(found).to(vectors.dtype)
 
 
 def _of_its_mechanism(checkpoint: Checkpoint, model: Model) -> list[str]:

@@ -52,6 +52,11 @@ def save(model: Model, folder: str | Path, *, format: str = "safetensors") -> No
     """
     if format not in FORMATS:
         raise UserError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
+    if format != "safetensors" and model.config.condition_size is not None:
+        raise UserError(
+            f"format {format}: has no conditional norms; fold a condition into them first "
+            "(hanformer.models.conditioning.under_condition), or save as safetensors"
+        )
     if format == "safetensors":
         write_model(folder, own_files(model))
     elif format == "transformers":

@@ -179,9 +179,9 @@ def diagnose_model(
 
     按多种规则续写提示，诊断是否停止与重复程度。
 
-    Sampling draws `samples` texts a prompt, other rules write one. `options` set the lengths and the frame; `compared`
-    what each rule changes in them; `most` tokens have a place in the tables of bigrams. Raises UserError as
-    `generate_texts` does, and for no prompt.
+    Sampling draws `samples` texts a prompt, other rules write one. `options` set the lengths, the frame and the
+    condition; `compared` what each rule changes in them; `most` tokens have a place in the tables of bigrams. Raises
+    UserError as `generate_texts` does, and for no prompt.
     """
     if not prompts or samples < 1:
         raise UserError("expected prompts to go on with, and at least 1 sample")
@@ -194,10 +194,9 @@ def diagnose_model(
         counts.update(token for each in written for token in each.tokens)
         found.append(_judged(name, written, tokenizer, options.maximum_length, most))
     often = sorted(counts, key=lambda token: (-counts[token], token))[:most]
-    read = Writer(model, tokenizer, options).prompter
-    table = (
-        model_transitions(model, tokenizer, [read(prompt) for prompt in prompts], often) if often else None
-    )
+    writer = Writer(model, tokenizer, options)
+    read = [writer.prompter(prompt) for prompt in prompts]
+    table = model_transitions(writer.model, tokenizer, read, often) if often else None
     return ModelDiagnosis(tuple(found), table)
 
 

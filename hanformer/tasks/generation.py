@@ -83,14 +83,15 @@ class Writer:
     可以生成文本的写作者：模型、分词器与选项。
 
     A head that must stop decides the end token. A model that has learned conditions writes under the one that the
-    options name. Raises UserError where the model cannot generate, for options that do not suit it, and for a condition
-    that is missing or unknown.
+    options name: `model` is then `given` under it. Raises UserError where the model cannot generate, for options that
+    do not suit it, and for a condition that is missing or unknown.
     """
 
     def __init__(
         self, model: WritingModel, tokenizer: Tokenizer, options: GenerationOptions = DEFAULTS
     ) -> None:
-        self.model, self.tokenizer, self.options = conditioned(model, options.condition), tokenizer, options
+        self.given, self.model = model, conditioned(model, options.condition)
+        self.tokenizer, self.options = tokenizer, options
         self.prompter = Prompter(
             stack_of(self.model), tokenizer, ended_by_head(options, model, tokenizer.vocabulary)
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 import torch
 
@@ -31,6 +32,8 @@ SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 KINDS = ("characters", "pieces")
 #: Channels of a model from which on a rate above the second number is too high to go on with its weights.
 _LARGE, _HIGH_RATE = 512, 2e-4
+#: A model that has learned conditions goes on without them, unless the task gives it some.
+_UNCONDITIONED: Final[Mapping[str, Any]] = MappingProxyType({"conditions": (), "condition_size": None})
 
 RecipeT = TypeVar("RecipeT", bound="TextRecipe")
 
@@ -165,7 +168,8 @@ def make_transformer(
 
     打开预训练模型，或按配方尺寸新建。
 
-    Heads that the pretrained checkpoint lacks start anew. Raises UserError where tokenizer and weights disagree.
+    Heads that the pretrained checkpoint lacks start anew; conditions that it has learned are left out unless `changes`
+    name some. Raises UserError where tokenizer and weights disagree.
     """
     if not recipe.start_from:
         size = len(tokenizer.vocabulary)
@@ -177,7 +181,7 @@ def make_transformer(
         recipe.start_from,
         application=application,
         heads=tuple(heads),
-        changes=changes,
+        changes={**_UNCONDITIONED, **(changes or {})},
         attention=_other_attention(recipe),
         strict=False,
         dtype=torch.float32,  # the weights that learn, whatever the file holds

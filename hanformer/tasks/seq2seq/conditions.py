@@ -18,6 +18,7 @@ from hanformer.data.sequences import Pair, join_pairs
 from hanformer.errors import UserError
 from hanformer.models import Transformer
 from hanformer.models.terminating_files import WritingModel, stack_of
+from hanformer.tasks.prompting import positions
 from hanformer.tasks.seq2seq.pairs import EncodedPairs, TextPair
 from hanformer.text.protocols import Tokenizer
 from hanformer.train.sequence import target_logits
@@ -47,12 +48,16 @@ def conditions_of(pairs: Iterable[TextPair], source: str) -> tuple[str, ...]:
 
 
 def check_conditions(pairs: Iterable[TextPair], known: Sequence[str], source: str) -> None:
-    """Raises UserError where a pair has a condition that is not known. 检查条件是否都已知。"""
-    strange = sorted({pair.condition for pair in pairs} - {*known, ""})
+    """Raises UserError where a pair has a condition that is not known, or none beside known ones.
+
+    检查条件是否都已知。
+    """
+    strange = sorted({pair.condition for pair in pairs} - set(known or [""]))
     if strange:
+        named = ", ".join(name or "(none)" for name in strange[:5])
         raise UserError(
-            f"{source}: conditions that the training data do not have: {', '.join(strange[:5])}; they have "
-            f"{', '.join(known[:_SHOWN])}"
+            f"{source}: conditions that the training data do not have: {named}; they have "
+            f"{', '.join(known[:_SHOWN]) or 'none'}. Leave such rows out, or train on some"
         )
 
 
@@ -62,22 +67,31 @@ def likelihoods(model: WritingModel, tokenizer: Tokenizer, pairs: Sequence[TextP
 
     各文本在每个条件下的对数似然。
 
-    Texts of any length are read whole.
+    Texts are read whole, but for what lies beyond the positions that the model has.
     """
     stack = stack_of(model)
+    room = positions(stack)
     encoded = EncodedPairs.of(pairs, tokenizer, sources=sys.maxsize, targets=sys.maxsize)
     chunks = [range(start, min(start + _AT_ONCE, len(encoded))) for start in range(0, len(encoded), _AT_ONCE)]
     numbers = range(len(stack.config.conditions))
     found = [
         torch.stack(
             [
-                _log_p(stack, [replace(encoded[place], condition=number) for place in places])
+                _log_p(stack, [_fitting(replace(encoded[place], condition=number), room) for place in places])
                 for number in numbers
             ]
         )
         for places in chunks
     ]
     return torch.cat(found, 1).T
+
+
+def _fitting(pair: Pair, room: int | None) -> Pair:
+    """What of a pair has a place among so many positions, the last token alone being predicted and not read."""
+    if room is None or pair.length <= room:
+        return pair
+    source = pair.source[:room]
+    return replace(pair, source=source, target=pair.target[: room - len(source) + 1])
 
 
 def _log_p(model: Transformer, pairs: Sequence[Pair]) -> Tensor:

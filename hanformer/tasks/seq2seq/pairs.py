@@ -58,6 +58,8 @@ class PairColumns:
                 f"condition={self.condition}: where columns have numbers, give all of them, such as "
                 f"source={NO_SOURCE} target=1 condition=2"
             )
+        if self.condition and self.condition in (self.source, self.target):
+            raise UserError(f"condition={self.condition}: is the column of a text too; name that of a label")
 
     @property
     def sourceless(self) -> bool:
@@ -66,14 +68,23 @@ class PairColumns:
 
     def columns(self) -> list[Column]:
         """What is wanted of every row: source, target and condition, those that there are. 所需各列。"""
-        names = (*TARGET.names, *SOURCE.names) if self.sourceless else TARGET.names
-        target = replace(TARGET, names=tuple(name for name in names if name != self.condition))
-        found = [] if self.sourceless else [SOURCE.named(self.source)]
-        found.append(target.named(self.target))
-        return [*found, CONDITION.named(self.condition)] if self.condition else found
+        if not self.condition:
+            return [SOURCE.named(self.source), TARGET.named(self.target)]
+        label = CONDITION.named(self.condition)
+        if self.sourceless:
+            return [self._but_label(_ALONE).named(self.target), label]
+        return [self._but_label(SOURCE).named(self.source), self._but_label(TARGET).named(self.target), label]
+
+    def _but_label(self, column: Column) -> Column:
+        """The column, without the name of the one that holds the label."""
+        return replace(
+            column, names=tuple(name for name in column.names if name != self.condition.casefold())
+        )
 
 
 CONDITION = Column("condition", (), -1)
+#: A text that is written without a source may stand under the names of either; a column named label is none.
+_ALONE = replace(TARGET, names=(*(name for name in TARGET.names if name != "label"), *SOURCE.names))
 
 
 @dataclass(frozen=True)
@@ -103,8 +114,8 @@ def read_pairs(path: str | Path, named: PairColumns = PairColumns()) -> list[Tex
 
 def _pair(where: str, values: Sequence[Any], named: PairColumns) -> TextPair:
     cells = list(values)
-    if named.condition and isinstance(cells[-1], int):  # a class that a JSON record numbers
-        cells[-1] = str(cells[-1])
+    if named.condition and isinstance(cells[-1], int):  # of a JSON record: 5, true
+        cells[-1] = str(cells[-1]).lower()
     if not all(isinstance(cell, str) and cell.strip() for cell in cells):
         wanted = " and ".join(column.role for column in named.columns())
         raise UserError(f"{where}: expected a text that is not empty for {wanted}, got {tuple(values)!r}")
@@ -137,7 +148,16 @@ def open_pairs(
         given = read_pairs(own, columns) if own is not None else []
     random = Random(f"pairs/{seed}")
     train, held = hold_out(path, "rows", train, given, valid, random)
-    return PairData(str(path), draw(train, limit, random), held)
+    data = PairData(str(path), draw(train, limit, random), held)
+    return data if given else _with_rare(data)
+
+
+def _with_rare(data: PairData) -> PairData:
+    """A rare condition may have been drawn among the held-out rows alone: those are learned rather than judged by."""
+    known = {pair.condition for pair in data.train}
+    rare = [pair for pair in data.valid if pair.condition not in known]
+    kept = [pair for pair in data.valid if pair.condition in known]
+    return PairData(data.source, [*data.train, *rare], kept)
 
 
 class EncodedPairs:

@@ -90,6 +90,12 @@ def make_model(recipe: Seq2SeqRecipe, tokenizer: Tokenizer, conditions: Sequence
 
 def _prepared(recipe: Seq2SeqRecipe, data: PairData, tokenizer: Tokenizer) -> Prepared[Any]:
     conditions = conditions_of(data.train, data.source)
+    if bool(conditions) != bool(recipe.condition):
+        there = "have conditions" if conditions else "have none"
+        raise UserError(
+            f"{data.source}: the pairs {there}, the recipe says condition={recipe.condition!r}: read them by "
+            "recipe.columns"
+        )
     check_conditions(data.valid, conditions, data.source)
 
     def encoded(pairs: Sequence[TextPair]) -> EncodedPairs:

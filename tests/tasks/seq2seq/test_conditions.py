@@ -12,15 +12,25 @@ import torch
 from typer.testing import CliRunner
 
 import hanformer
+from hanformer.chat.layouts import Alternating
+from hanformer.chat.replies import Replier
 from hanformer.cli import app
 from hanformer.data.sequences import Pair, join_pairs
 from hanformer.errors import UserError
 from hanformer.models.conditioning import under_condition
+from hanformer.tasks.diagnosis import diagnose_model
 from hanformer.tasks.generation import generate_texts, open_writer
 from hanformer.tasks.generation_options import GenerationOptions
 from hanformer.tasks.seq2seq import Seq2SeqRecipe, train
-from hanformer.tasks.seq2seq.conditions import conditions_of, likelihoods
-from hanformer.tasks.seq2seq.pairs import EncodedPairs, PairColumns, PairData, TextPair, read_pairs
+from hanformer.tasks.seq2seq.conditions import check_conditions, conditions_of, likelihoods
+from hanformer.tasks.seq2seq.pairs import (
+    EncodedPairs,
+    PairColumns,
+    PairData,
+    TextPair,
+    open_pairs,
+    read_pairs,
+)
 from hanformer.tasks.seq2seq.training import make_model
 from hanformer.tasks.serving import ServingOptions, open_service
 from hanformer.tasks.stop_head import StopOptions
@@ -29,7 +39,7 @@ from hanformer.text.load import load_tokenizer
 from hanformer.train.options import TrainOptions
 from hanformer.train.sequence import predict_targets
 from hanformer.train.sizes import Sizes
-from hanformer.train.tricks.tea_forn import tea_forn
+from hanformer.train.tricks import tricks_named
 from tests.harness.material import random_model, tiny_config
 
 ALPHABET = "天地玄黄宇宙洪荒"
@@ -43,6 +53,10 @@ RECIPE = Seq2SeqRecipe(
     token_budget=512,
     target_length=16,
 )
+
+
+def short(recipe: Seq2SeqRecipe, updates: int) -> Seq2SeqRecipe:
+    return replace(recipe, train=replace(recipe.train, updates=updates))
 
 
 NEXT = str.maketrans(ALPHABET, ALPHABET[1:] + ALPHABET[0])
@@ -125,14 +139,64 @@ def test_on_the_command_line(run: Path) -> None:
     assert wrong.exit_code == 2 and "a condition, a tab and a text" in wrong.output
 
 
+def test_a_training_that_starts_from_it_without_a_condition_leaves_them_out(
+    run: Path, tmp_path: Path
+) -> None:
+    plain = replace(
+        short(RECIPE, 1), condition="", source="source", target="target", start_from=str(run), valid=1
+    )
+    bare = PairData("pairs", [pair._replace(condition="") for pair in DATA.train], [])
+    with pytest.warns(UserWarning, match=r"unexpected \(13\): conditions.weight"):
+        train(plain, bare, tmp_path / "plain")
+    assert hanformer.load(tmp_path / "plain").config.conditions == ()
+    [written] = open_service(tmp_path / "plain", ServingOptions(beams=1)).predict(["天地"])
+    assert isinstance(written, str)
+
+
+def test_conditions_that_are_known_keep_their_vectors_by_name(run: Path, tmp_path: Path) -> None:
+    learned = dict(zip(("copy", "next"), hanformer.load(run).conditions.weight, strict=True))
+    tokenizer = load_tokenizer(run / "best")
+    for names in (("anew", "copy", "next"), ("next", "other")):
+        with pytest.warns(UserWarning, match=r"begin anew: (anew|other)$"):
+            model = make_model(replace(RECIPE, start_from=str(run)), tokenizer, names)
+        vectors = dict(zip(names, model.conditions.weight, strict=True))
+        assert model.config.conditions == names
+        for name in names:
+            if name in learned:
+                assert torch.equal(vectors[name], learned[name])
+            else:
+                assert not any(torch.isclose(vectors[name], old).all() for old in learned.values())
+
+
+def test_a_diagnosis_is_of_the_model_under_the_condition(run: Path) -> None:
+    model, tokenizer = hanformer.load(run), load_tokenizer(run / "best")
+    compared = {"greedy": {"rule": "greedy"}}
+    options = GenerationOptions(maximum_length=4, condition="next")
+    found = diagnose_model(model, tokenizer, ["天"], options, compared=compared)
+    plain = replace(options, condition=None)
+    folded = diagnose_model(under_condition(model, "next"), tokenizer, ["天"], plain, compared=compared)
+    assert found.rules == folded.rules
+    torch.testing.assert_close(found.transitions.matrix, folded.transitions.matrix)
+
+
+def test_what_has_no_conditions_says_so(run: Path, tmp_path: Path) -> None:
+    model, tokenizer = hanformer.load(run), load_tokenizer(run / "best")
+    for format in ("transformers", "tensorflow"):
+        with pytest.raises(UserError, match="no conditional norms; fold a condition"):
+            hanformer.save(model, tmp_path / format, format=format)
+    with pytest.raises(UserError, match="does not chat: fold one"):
+        Replier(model, tokenizer, Alternating(2, 3), GenerationOptions(), 128)
+
+
 def test_it_goes_on_after_a_cut(run: Path, tmp_path: Path) -> None:
-    cut = replace(RECIPE, train=replace(RECIPE.train, updates=20, checkpoint_every=10))
-    whole = train(cut, DATA, tmp_path / "whole")
-    short = replace(cut, train=replace(cut.train, updates=10))
-    train(short, DATA, tmp_path / "cut")
-    again = train(cut, DATA, tmp_path / "cut", resume=True)
-    assert again.validations[-1].metrics["loss"] != whole.validations[0].metrics
-    assert hanformer.load(tmp_path / "cut").config.conditions == ("copy", "next")
+    long = replace(RECIPE, train=replace(RECIPE.train, updates=20, checkpoint_every=10))
+    whole = train(long, DATA, tmp_path / "whole")
+    train(short(long, 10), DATA, tmp_path / "cut")
+    again = train(long, DATA, tmp_path / "cut", resume=True)
+    assert again.validations[-1].metrics["loss"] == whole.validations[-1].metrics["loss"]
+    models = [hanformer.load(tmp_path / name) for name in ("whole", "cut")]
+    assert models[1].config.conditions == ("copy", "next")
+    assert torch.equal(*(model.conditions.weight for model in models))
 
 
 # --------------------------------------------------------------------------------------------- texts without a source
@@ -183,16 +247,27 @@ def test_the_vectors_learn() -> None:
     assert gradient[2].any() and gradient[0].any() and not gradient[1].any()
 
 
-def test_unrolled_passes_keep_the_condition() -> None:
-    """TeaForN calls the objective again, with other vectors: the condition stands in the batch."""
-    model = random_model(CONFIG, ("lm",))
-    both = [
-        tea_forn(predict_targets(), 2)(
-            model, join_pairs([replace(pair, condition=number) for pair in PAIRS])
-        ).total
-        for number in (0, 1)
-    ]
-    assert not torch.isclose(*both)
+@pytest.mark.parametrize("trick", ["fgm", "gradient_penalty", "tea_forn", "r_drop"])
+def test_tricks_keep_the_condition_in_every_pass(trick: str) -> None:
+    """They call the objective again, with other vectors: the condition stands in the batch."""
+    model, objective = random_model(CONFIG, ("lm",)).eval(), tricks_named((trick,))(predict_targets())
+    alone = []
+    for pair in PAIRS:
+        plain = under_condition(model, CONFIG.conditions[pair.condition or 0])
+        alone.append(objective(plain, join_pairs([replace(pair, condition=None)])).total)
+    torch.testing.assert_close(objective(model, join_pairs(PAIRS)).total, torch.stack(alone).sum())
+
+
+def test_a_text_that_is_longer_than_the_model_is_judged_by_what_it_can_read() -> None:
+    tokenizer = make_tokenizer(RECIPE, ALPHABET)
+    sizes = {"condition_size": 3, "conditions": ("copy", "next"), "position": "learned", "pad_id": 0}
+    model = random_model(RECIPE.sizes.config(len(tokenizer.vocabulary), "unilm", 8, sizes), ("lm",)).eval()
+    long, cut = ALPHABET * 3, ALPHABET[:7]  # [CLS] [SEP], and 6 signs are read to predict the seventh
+    found = likelihoods(model, tokenizer, [TextPair("", long, "copy"), TextPair(long, long, "copy")])
+    pair = Pair((2, 3), tuple(tokenizer.encode(cut, special_tokens=False).ids), 0)
+    assert found.shape == (2, 2) and found.isfinite().all()
+    expected = -predict_targets()(model, join_pairs([pair])).total
+    torch.testing.assert_close(found[0, 0], expected, check_dtype=False)
 
 
 def test_likelihoods_are_sums_of_log_probabilities() -> None:
@@ -220,7 +295,10 @@ def test_likelihoods_are_sums_of_log_probabilities() -> None:
         ("a.tsv", "甲\t1\n", ("none", "1", "2"), TextPair("", "甲", "1")),
         ("a.csv", "text,label\n甲,好\n", ("none", "", "label"), TextPair("", "甲", "好")),
         ("a.csv", "label,text,summary\n好,甲,乙\n", ("", "", "label"), TextPair("甲", "乙", "好")),
+        ("a.csv", "title,question,summary\n好,甲,乙\n", ("", "", "title"), TextPair("甲", "乙", "好")),
+        ("a.csv", "text,label,stars\n甲,好,5\n", ("none", "", "stars"), TextPair("", "甲", "5")),
         ("a.jsonl", '{"review": "甲", "stars": 5}\n', ("none", "review", "stars"), TextPair("", "甲", "5")),
+        ("a.jsonl", '{"text": "甲", "good": true}\n', ("none", "", "good"), TextPair("", "甲", "true")),
     ],
 )
 def test_columns(tmp_path: Path, name: str, text: str, columns: Sequence[str], expected: TextPair) -> None:
@@ -253,6 +331,8 @@ def test_rows_that_lack_a_condition(tmp_path: Path, text: str, columns: Sequence
     [
         ({"source": "none", "condition": ""}, "name its column"),
         ({"condition": "3"}, "give all of them"),
+        ({"source": "none", "target": "2", "condition": "2"}, "is the column of a text too"),
+        ({"condition": ""}, "the pairs have conditions, the recipe says condition=''"),
         ({"architecture": "encoder_decoder"}, "architecture=unilm"),
         ({"stop": StopOptions("self_terminating")}, "without a head that must stop"),
     ],
@@ -270,6 +350,26 @@ def test_choices_that_contradict_each_other(choices: dict[str, object], said: st
 def test_columns_that_are_no_conditions(names: Sequence[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         conditions_of([TextPair("甲", "乙", name) for name in names], "data")
+
+
+def test_a_rare_condition_is_learned_and_not_held_out(tmp_path: Path) -> None:
+    path = tmp_path / "all.tsv"
+    path.write_text(
+        "".join(f"甲{row}\t乙\t{'rare' if row == 7 else row % 2}\n" for row in range(40)), encoding="utf-8"
+    )
+    columns, seen = PairColumns("1", "2", "3"), 0
+    for seed in range(8):
+        data = open_pairs(path, columns=columns, valid=20, seed=seed)
+        assert {pair.condition for pair in data.train} == {"0", "1", "rare"}
+        assert len(data.train) + len(data.valid) == 40 and set(data.train).isdisjoint(data.valid)
+        seen += len(data.valid) == 19
+    assert 0 < seen < 8
+
+
+def test_held_out_rows_have_conditions_that_are_learned() -> None:
+    with pytest.raises(UserError, match=r"\(none\), x; they have a, b. Leave such rows out"):
+        check_conditions([TextPair("甲", "乙", name) for name in ("a", "", "x")], ("a", "b"), "data")
+    check_conditions([TextPair("甲", "乙")], (), "data")
 
 
 def test_sizes() -> None:
