@@ -1,4 +1,4 @@
-"""What a comparison found: a table of means and spreads over seeds, and a figure of every run."""
+"""What a comparison found: a table of means and spreads over seeds, and figures of every run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,17 @@ _LINES = ("-", "--", ":")
 
 
 def report_of(comparison: Comparison, places: Places, results: Sequence[Result]) -> Report:
-    """The table and the figure of the results so far.
+    """The table and the figures of the results so far; evaluations that are called by numbers, such as lengths, are
+    drawn along them.
 
-    由已有结果生成表格与图。
+    由已有结果生成表格与图；以数字（如长度）命名的评测画成曲线。
     """
+    along = all(test.isdecimal() for test in comparison.tests) and len(comparison.tests) > 1
+    shown = (
+        Picture("figures", "The mean over seeds, with the range of the seeds.", _along(comparison, results))
+        if along
+        else Picture("figures", "Every seed is a point, the line is the mean.", _points(comparison, results))
+    )
     titles = [comparison.title, *([comparison.chinese] if comparison.chinese else [])]
     return Report(
         titles[0],
@@ -32,7 +39,7 @@ def report_of(comparison: Comparison, places: Places, results: Sequence[Result])
         ),
         (results_table(comparison, results),),
         (
-            Picture("figures", "Every seed is a point, the line is the mean.", _points(comparison, results)),
+            shown,
             Picture(
                 "curves",
                 f"Validation: {comparison.curve}; thick: the mean over seeds.",
@@ -102,6 +109,34 @@ def _points(comparison: Comparison, results: Sequence[Result]) -> Any:
     return picture
 
 
+def _along(comparison: Comparison, results: Sequence[Result]) -> Any:
+    """Each figure against the numbers that the evaluations are called by, in doublings."""
+    picture = figure(9.0, 4.0 * len(comparison.figures))
+    panels = picture.subplots(len(comparison.figures), 1, squeeze=False)[:, 0]
+    for axes, name in zip(panels, comparison.figures, strict=True):
+        for place, variant in enumerate(comparison.variants):
+            own = [result for result in results if result.variant == variant]
+            found = {int(test): values for test in comparison.tests if (values := _values(own, test, name))}
+            lengths = sorted(found)
+            color, line = _style(place)
+            ranges = [min(found[length]) for length in lengths], [max(found[length]) for length in lengths]
+            axes.fill_between(lengths, *ranges, color=color, alpha=0.15, linewidth=0)
+            means = [mean(found[length]) for length in lengths]
+            if lengths:
+                axes.plot(lengths, means, line, color=color, marker="o", markersize=3, label=variant)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted(map(int, comparison.tests)), sorted(comparison.tests, key=int))
+        axes.set(ylabel=name)
+        axes.legend(fontsize=8)
+        tidy([axes])
+    return picture
+
+
+def _style(place: int) -> tuple[str, str]:
+    """The colour and the line of a variant."""
+    return _COLORS[place % len(_COLORS)], _LINES[place // len(_COLORS) % len(_LINES)]
+
+
 def _curves(comparison: Comparison, places: Places, results: Sequence[Result]) -> Any:
     picture = figure(9.0, 4.0)
     axes = picture.subplots()
@@ -110,7 +145,7 @@ def _curves(comparison: Comparison, places: Places, results: Sequence[Result]) -
         curves = [_curve(run, comparison.curve) for run in runs]
         if not curves:
             continue
-        color, line = _COLORS[place % len(_COLORS)], _LINES[place // len(_COLORS) % len(_LINES)]
+        color, line = _style(place)
         for curve in curves:
             axes.plot(curve.keys(), curve.values(), line, color=color, linewidth=0.7, alpha=0.4)
         shared = [update for update in curves[0] if all(update in curve for curve in curves)]

@@ -97,6 +97,18 @@ def test_every_variant_and_seed_is_judged_once_and_reported(tmp_path: Path) -> N
     assert len(commands.seen) == 8
 
 
+def test_evaluations_called_by_numbers_are_drawn_along_them(tmp_path: Path) -> None:
+    text = TEXT.split("[evaluate]")[0] + '[evaluate]\n"64" = "--data a"\n"512" = "--data b"\n\n[figures]'
+    comparison = read_comparison(written(tmp_path, text + TEXT.split("[figures]")[1]))
+    places = Places(tmp_path / "out", tmp_path)
+    results = run_comparison(comparison, places, run=Commands(), said=lambda text: None)
+    drawn, _ = report_of(comparison, places, results).pictures
+    axes = drawn.figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["64", "512"]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[64, 512]] * 2
+    assert axes.lines[0].get_ydata()[0] == pytest.approx(0.35)
+
+
 def test_a_comparison_that_was_cut_goes_on(tmp_path: Path) -> None:
     comparison = read_comparison(written(tmp_path, TEXT))
     places = Places(tmp_path / "out", tmp_path)
