@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import torch
 
@@ -61,7 +63,10 @@ class Seq2SeqService(Service):
         compared = Evaluated("", {}) if self.recipe.columns.sourceless else self._compared(pairs)
         parts = [f"{data} ({split}): {len(pairs)} texts", compared.text, told.text]
         figures = {**compared.figures, **told.figures}
-        return Evaluated("\n".join(part for part in parts if part), figures, compared.rows or told.rows)
+        nothing: Mapping[str, Any] = {}
+        both = zip_longest(compared.rows, told.rows, fillvalue=nothing)
+        rows = [{**one, **other} for one, other in both]
+        return Evaluated("\n".join(part for part in parts if part), figures, rows)
 
     def _compared(self, pairs: Sequence[TextPair]) -> Evaluated:
         """What is written beside what should be."""

@@ -102,7 +102,7 @@ def test_evaluation_tells_what_the_condition_is_worth(run: Path, tmp_path: Path)
     found = open_service(run, ServingOptions(beams=1)).evaluate(str(path))
     assert found.figures["condition_accuracy"] > 0.9 and found.figures["chrf"] > 80
     assert "likeliest under their own condition" in found.text
-    assert found.rows[0].keys() == {"source", "target", "condition", "written"}
+    assert found.rows[0].keys() == {"source", "target", "condition", "written", "likeliest"}
     path.write_text("source,target,task\n天,地,shout\n玄,黄,copy\n", encoding="utf-8")
     with pytest.raises(
         UserError, match=r"test.csv: conditions that the training data do not have: shout; they have"
