@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
@@ -19,6 +19,7 @@ from hanformer.models.belonging import check_dtype, device_named
 from hanformer.models.checkpoint import Checkpoint, LeftOut, open_checkpoint
 from hanformer.models.encoder_decoder import EncoderDecoder
 from hanformer.models.families import foreign_type
+from hanformer.models.initial import CONDITIONS, conditions_by_name, initial
 from hanformer.models.laid_out import lay_out
 from hanformer.models.names import Entry, NameMap
 from hanformer.models.reading import Fit, read_parameters
@@ -28,14 +29,11 @@ from hanformer.models.resizing import SIZES, as_stored, resizer
 from hanformer.models.skeletons import place, to_be_filled
 from hanformer.models.token_rows import Compound, TokenRows, listed
 from hanformer.models.transformer import Transformer, head_names
-from hanformer.nn.attention.softmax import SoftmaxAttention
 from hanformer.weights.embedded import is_embedded
 
 Model = Transformer | EncoderDecoder
 #: What the parameters of each head begin with.
 HEAD_PARAMETERS = {"lm": "lm_head.", "pool": "pooler.", "nsp": "nsp_head.", "discriminator": "discriminator."}
-#: The vectors of the conditions that a model has learned, a row for each name.
-_CONDITIONS = "conditions.weight"
 #: Changes of the config that leave every parameter in its place.
 _ASKED = {"application", "share_layers", "convention"}
 #: Layers are numbered in published names.
@@ -144,7 +142,7 @@ def assemble(
         _refuse(checkpoint, report, changes)
     for name, tensor in model.state_dict().items():
         if name not in state:
-            state[name] = _fresh(name, tensor.shape, model)
+            state[name] = initial(name, tensor.shape, model, model.config)
     place(model, state)
     return model, report
 
@@ -183,27 +181,15 @@ def _matched(
     saved = checkpoint.config({}).conditions
     renamed = bool(saved and config.conditions) and saved != config.conditions
     if renamed:
-        expected[_CONDITIONS] = expected[_CONDITIONS].new_empty(len(saved), config.condition_size or 0)
+        expected[CONDITIONS] = expected[CONDITIONS].new_empty(len(saved), config.condition_size or 0)
     stored = config if fitting is None else _as_published(checkpoint, asked)
     names = checkpoint.name_map(stored, _parameters(checkpoint, model))
     chosen, left = names.choose(list(expected), checkpoint.names)
     fit = as_stored if fitting is None else fitting(config)
     read = read_parameters(checkpoint, chosen, expected, rows, fit)
-    if renamed and _CONDITIONS in read.state:
-        read.state[_CONDITIONS] = _of_conditions(read.state[_CONDITIONS], saved, config)
+    if renamed and CONDITIONS in read.state:
+        read.state[CONDITIONS] = conditions_by_name(read.state[CONDITIONS], saved, config)
     return model, _report(checkpoint, names, expected, chosen, [*left, *own], read.misshapen), read.state
-
-
-def _of_conditions(vectors: Tensor, saved: Sequence[str], config: ModelConfig) -> Tensor:
-    """The vectors of the config's conditions: those that were saved follow their names, new ones are drawn."""
-    drawn = _drawn(_CONDITIONS, torch.Size([len(config.conditions), vectors.shape[1]]), config)
-    known = {name: vectors[place].to(drawn.dtype) for place, name in enumerate(saved)}
-    if new := [name for name in config.conditions if name not in known]:
-        warnings.warn(
-            f"conditions that the model has not learned begin anew: {', '.join(new)}"[:300], stacklevel=2
-        )
-    found = [known.get(name, row) for name, row in zip(config.conditions, drawn, strict=True)]
-    return torch.stack(found).to(vectors.dtype)
 
 
 def _of_its_mechanism(checkpoint: Checkpoint, model: Model) -> list[str]:
@@ -379,26 +365,3 @@ def _lost(names: NameMap, expected: Mapping[str, Tensor]) -> set[str]:
 
 def _sought(name: str, theirs: str) -> str:
     return name if theirs == name else f"{name} (looked for {theirs})"
-
-
-def _fresh(name: str, shape: torch.Size, model: Model) -> Tensor:
-    """Initial weights of one parameter; raises UserError where no memory holds them."""
-    path, _, own = name.rpartition(".")
-    owner = model.get_submodule(path)
-    try:
-        chosen = owner.fresh(own) if isinstance(owner, SoftmaxAttention) else None
-        return _drawn(name, shape, model.config) if chosen is None else chosen
-    except (RuntimeError, MemoryError):
-        raise UserError(
-            f"{name}: no memory for initial weights of shape {list(shape)}; does the config belong to these weights?"
-        ) from None
-
-
-def _drawn(name: str, shape: torch.Size, config: ModelConfig) -> Tensor:
-    if name.endswith("norm.weight"):
-        return torch.ones(shape)
-    starts_at_zero = ".conditioning." in name and ".hidden." not in name
-    if starts_at_zero or (len(shape) == 1 and name.endswith("bias")):
-        return torch.zeros(shape)
-    deviation = config.initial_deviation
-    return nn.init.trunc_normal_(torch.empty(shape), std=deviation, a=-2 * deviation, b=2 * deviation)

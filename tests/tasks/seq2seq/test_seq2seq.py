@@ -20,6 +20,7 @@ from hanformer.tasks.seq2seq import Seq2SeqRecipe, train
 from hanformer.tasks.seq2seq.objectives import objective_of
 from hanformer.tasks.seq2seq.pairs import EncodedPairs, PairData, TextPair, open_pairs, read_pairs
 from hanformer.tasks.seq2seq.recipe import ReplacementOptions
+from hanformer.tasks.seq2seq.service import Seq2SeqService
 from hanformer.tasks.seq2seq.training import make_model
 from hanformer.tasks.serving import ServingOptions, open_service
 from hanformer.tasks.stop_head import StopOptions
@@ -99,7 +100,7 @@ def test_it_learns_with_a_head_that_must_stop(tmp_path: Path, architecture: str,
     with pytest.warns(UserWarning, match="is left out"):
         assert type(hanformer.load(tmp_path / "whole")) is type(model.transformer)
     service = open_service(tmp_path / "whole", ServingOptions(beams=1, precision="fp32"))
-    assert isinstance(service.model, TerminatingTransformer)  # type: ignore[attr-defined]
+    assert isinstance(service, Seq2SeqService) and isinstance(service.model, TerminatingTransformer)
     assert all(isinstance(text, str) for text in service.predict(["天地", "玄黄宇"]))
 
 
