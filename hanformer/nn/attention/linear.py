@@ -20,6 +20,7 @@ from hanformer.nn.attention.linear_sums import (
     Rectangle,
     causal,
     full,
+    gathered,
     prefixes,
     ratio,
     rectangles,
@@ -122,10 +123,13 @@ class LinearAttention(SoftmaxAttention):
         apart: bool = False,
     ) -> Tensor:
         """What the tokens of each rectangle see, each in its way: [N, H, D'], or [N, H, E] `apart`."""
-        parts = []
-        for part, mixing in work:
-            keys = _keys(features, key, value, part, query.shape[1])
-            parts.append(part.group.scatter(mixing(part.gather(query), keys, apart=apart).to(value.dtype)))
+        rectangles = [part for part, _ in work]
+        queries = gathered(query, rectangles)
+        keys = keys_of(features, key, value, rectangles, query.shape[1])
+        parts = [
+            part.group.scatter(mixing(own, seen, apart=apart).to(value.dtype))
+            for (part, mixing), own, seen in zip(work, queries, keys, strict=True)
+        ]
         if not parts:
             return (
                 with_ones(value)
@@ -141,7 +145,7 @@ class LinearAttention(SoftmaxAttention):
         group = rectangle(visibility.query)
         real = group.real().to(query.device)[:, None, :, None]
         own, keys, values = (wide(group.gather(shared(x, query.shape[1]))) for x in (query, key, value))
-        features = Keys(self.feature_map(), keys, values, real).some(slice(None))[0]
+        features = Keys(self.feature_map(), keys, values, real).expand()[0]
         alike = (self.feature_map().query(own) @ features.mT).masked_fill(~visibility.dense()[:, None], 0.0)
         below = alike.sum(-1, keepdim=True)
         weights = alike / below.masked_fill(below == 0, 1.0)
@@ -164,9 +168,8 @@ class LinearAttention(SoftmaxAttention):
     def _totals(self, key: Tensor, value: Tensor, layout: Layout, heads: int) -> Tensor:
         """The sums over each prompt: [P, H, m, E]. Prompts have tokens, so every row is in a rectangle."""
         with torch.autocast(key.device.type, enabled=False):
-            features = self.feature_map()
-            parts = [_keys(features, key, value, part, heads).total() for part in rectangles(layout)]
-        return torch.cat(parts)
+            keys = keys_of(self.feature_map(), key, value, rectangles(layout), heads)
+            return torch.cat([seen.total() for seen in keys])
 
     def extend(self, hidden: Tensor, cache: DecodingState, layer: int) -> Tensor:
         """Attention of appended tokens [R * T, C] over the prompt and what was appended before them."""
@@ -189,10 +192,12 @@ def shared(x: Tensor, heads: int) -> Tensor:
     return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], 1)
 
 
-def _keys(features: FeatureMap, key: Tensor, value: Tensor, part: Rectangle, heads: int) -> Keys:
-    """The keys and values of a rectangle, one for every query head."""
-    keys, values = (part.gather(shared(x, heads)) for x in (key, value))
-    return Keys(features, keys, values, part.real)
+def keys_of(
+    features: FeatureMap, key: Tensor, value: Tensor, parts: Sequence[Rectangle], heads: int
+) -> list[Keys]:
+    """The keys and values of each rectangle, one for every query head. 各矩形的键与值。"""
+    owned = zip(parts, *(gathered(shared(x, heads), parts) for x in (key, value)), strict=True)
+    return [Keys(features, own, own_value, part.real) for part, own, own_value in owned]
 
 
 def _to_the_left(query: Tensor, keys: Keys, *, apart: bool = False) -> Tensor:

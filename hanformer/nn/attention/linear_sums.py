@@ -6,7 +6,9 @@ no chunk crosses a row. Values carry channels of ones, so that one product gives
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,6 +18,7 @@ from torch.nn import functional
 from hanformer.nn.attention.feature_maps import FeatureMap
 from hanformer.nn.functional.groups import Group, cut_rows, group_of
 from hanformer.nn.functional.packing import Layout
+from hanformer.nn.functional.plans import owned
 
 #: Tokens of a chunk: within it, work grows with its square; between chunks a sum of features x channels is kept.
 CHUNK = 64
@@ -23,9 +26,7 @@ CHUNK = 64
 
 @dataclass(frozen=True, eq=False)
 class Rectangle:
-    """Neighbouring rows as one rectangle: the way in and out, and what is real in it.
-
-    相邻若干行组成的矩形。
+    """Neighbouring rows as one rectangle, and what is real in it. 相邻若干行组成的矩形。
 
     `real` bool [B, 1, T, 1], or None where nothing is padding.
     """
@@ -33,9 +34,11 @@ class Rectangle:
     group: Group
     real: Tensor | None
 
-    def gather(self, packed: Tensor) -> Tensor:
-        """[N, H, D] of the whole batch to [B, H, T, D]."""
-        return self.group.gather(packed[self.group.tokens])
+
+def gathered(packed: Tensor, parts: Sequence[Rectangle]) -> list[Tensor]:
+    """[N, H, D] of the whole batch to [B, H, T, D] of each rectangle. 打包张量到各个矩形。"""
+    groups = [part.group for part in parts]
+    return [group.gather(own) for group, own in zip(groups, owned(packed, groups), strict=True)]
 
 
 _RECTANGLES: WeakKeyDictionary[Layout, tuple[Rectangle, ...]] = WeakKeyDictionary()
@@ -140,24 +143,32 @@ class Keys:
         """T."""
         return self.key.shape[2]
 
-    def some(self, places: slice) -> tuple[Tensor, Tensor]:
-        """Features [B, H, t, m] and values with ones [B, H, t, E] of some tokens."""
-        key = wide(self.key[:, :, places])
-        kept = None if self.kept is None else self.kept[:, :, places]
-        if kept is not None and not self.features.tokenwise:
-            key = key.masked_fill(~kept, float("-inf"))
+    def parts(self, chunk: int) -> Iterator[Keys]:
+        """Neighbouring tokens together, `chunk` of them.
+
+        Split, not sliced: on the way back a slice fills a gradient as long as the row, and there are T / chunk of them.
+        """
+        kept = repeat(None) if self.kept is None else self.kept.split(chunk, 2)
+        for key, value, real in zip(self.key.split(chunk, 2), self.value.split(chunk, 2), kept, strict=False):
+            yield Keys(self.features, key, value, real)
+
+    def expand(self) -> tuple[Tensor, Tensor]:
+        """Features [B, H, T, m] and values with ones [B, H, T, E]."""
+        key = wide(self.key)
+        if self.kept is not None and not self.features.tokenwise:
+            key = key.masked_fill(~self.kept, float("-inf"))
         features = self.features.key(key)
-        return features if kept is None else features.masked_fill(~kept, 0.0), with_ones(
-            self.value[:, :, places]
-        )
+        if self.kept is not None:
+            features = features.masked_fill(~self.kept, 0.0)
+        return features, with_ones(self.value)
 
     def total(self, chunk: int = 2 * CHUNK) -> Tensor:
         """Σ_j ϕ(k_j) v_jᵀ: [B, H, m, E]."""
         if not self.features.tokenwise:
             chunk = self.length
         sums = None
-        for place in range(0, self.length, chunk):
-            sums = added(sums, *self.some(slice(place, place + chunk)))
+        for part in self.parts(chunk):
+            sums = added(sums, *part.expand())
         assert sums is not None, "a rectangle has tokens"
         return sums
 
@@ -176,8 +187,7 @@ def full(query: Tensor, keys: Keys, chunk: int = 2 * CHUNK, apart: bool = False)
     `apart`: undivided, [B, H, T, E], the denominator after the numerators.
     """
     sums = keys.total(chunk)
-    parts = (query[:, :, place : place + chunk] for place in range(0, query.shape[2], chunk))
-    found = [keys.features.query(wide(part)) @ sums for part in parts]
+    found = [keys.features.query(wide(part)) @ sums for part in query.split(chunk, 2)]
     return _end_to_end(found if apart else [ratio(part, keys.value.shape[-1]) for part in found])
 
 
@@ -196,13 +206,12 @@ def causal(
     Within a chunk all pairs are met, between chunks a sum [B, H, m, E] goes on: T (chunk (m + D') + 2 m D')
     products. Equal to the recursion S_i = S_{i-1} + ϕ(k_i) v_iᵀ. Source: Hua et al. 2022, arXiv 2202.10447.
     """
-    parts = []
-    for place in range(0, keys.length, chunk):
-        places = slice(place, place + chunk)
-        features, value = keys.some(places)
-        own = keys.features.query(wide(query[:, :, places]))
-        seen = meet(own, features, value, before)
-        parts.append(seen if apart else ratio(seen, keys.value.shape[-1]))
-        if place + chunk < keys.length:
+    found: list[Tensor] = []
+    queries = query.split(chunk, 2)
+    for part, some in zip(queries, keys.parts(chunk), strict=True):
+        features, value = some.expand()
+        seen = meet(keys.features.query(wide(part)), features, value, before)
+        found.append(seen if apart else ratio(seen, keys.value.shape[-1]))
+        if len(found) < len(queries):
             before = added(before, features, value)
-    return _end_to_end(parts)
+    return _end_to_end(found)

@@ -11,9 +11,9 @@ from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.mechanisms import Linear, Performer
 from hanformer.nn.attention.feature_maps import Given
-from hanformer.nn.attention.linear import LinearAttention, shared
+from hanformer.nn.attention.linear import LinearAttention, keys_of, shared
 from hanformer.nn.attention.linear_state import LinearState
-from hanformer.nn.attention.linear_sums import Keys, divided, rectangles, wide, with_ones
+from hanformer.nn.attention.linear_sums import divided, rectangles, wide, with_ones
 from hanformer.nn.attention.passing import Pass
 from hanformer.nn.attention.performer import PerformerAttention
 from hanformer.nn.attention.state import DecodingState, state_as
@@ -93,11 +93,8 @@ class TurnedLinearAttention(LinearAttention):
         """The sums over each prompt: [P, 2 H, m, E]."""
         with torch.autocast(key.device.type, enabled=False):
             features, values = self._memory(key, value, layout, heads)
-            parts = [
-                Keys(Given(), part.gather(features), part.gather(values), part.real).total()
-                for part in rectangles(layout)
-            ]
-        return torch.cat(parts)
+            keys = keys_of(Given(), features, values, rectangles(layout), features.shape[1])
+            return torch.cat([seen.total() for seen in keys])
 
     def extend(self, hidden: Tensor, cache: DecodingState, layer: int) -> Tensor:
         """Attention of appended tokens [R * T, C] over the prompt and what was appended before them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -48,12 +49,12 @@ class Pass:
         dropout: float,
         normalise: Normaliser | None = None,
         *,
-        added: Callable[[Plan], Tensor] | None = None,
+        added: Callable[[Piece], Sequence[Tensor]] | None = None,
     ) -> Tensor:
         """Attention [Nq, H, D] of packed queries over keys and values [Nk, G, D].
 
         `normalise` makes weights of logits, softmax unless given; `added` gives logits of a layer's own,
-        [B, H, Q, K] of each rectangle, beside those of queries and keys.
+        [B, H, Q, K] for each rectangle of a piece, beside those of queries and keys.
         """
         if self._explicit or normalise is not None or added is not None:
             return self._mix_explicitly(query * scale, key, value, dropout, normalise or softmax, added)
@@ -88,7 +89,7 @@ class Pass:
         value: Tensor,
         dropout: float,
         normalise: Normaliser,
-        added: Callable[[Plan], Tensor] | None,
+        added: Callable[[Piece], Sequence[Tensor]] | None,
     ) -> Tensor:
         share = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(share, 1), value.repeat_interleave(share, 1)
@@ -101,9 +102,11 @@ class Pass:
             return self._mix_jointly(pieces, query, key, value, dropout)
         mixed, weights, logits = [], [], list[Tensor]()
         rectangles = pieces[0].rectangles(query, key, value)
-        for plan, (own_query, own_key, own_value) in zip(pieces[0].plans, rectangles, strict=True):
-            own = (self._from_below(len(logits)), None if added is None else added(plan))
-            found = self._logits(plan, own_query, own_key, own)
+        written = repeat(None, len(rectangles)) if added is None else added(pieces[0])
+        for plan, (own_query, own_key, own_value), own in zip(
+            pieces[0].plans, rectangles, written, strict=True
+        ):
+            found = self._logits(plan, own_query, own_key, (self._from_below(len(logits)), own))
             visible = self.visibility.mask(plan)
             out, used = attend_explicit(found, own_value, visible, normalise, dropout=dropout)
             mixed.append(self._moved(plan, out, used))

@@ -21,7 +21,7 @@ from hanformer.nn.attention.softmax import SoftmaxAttention
 from hanformer.nn.attention.state import DecodingState, state_as
 from hanformer.nn.functional.attend import Normaliser
 from hanformer.nn.functional.packing import Layout
-from hanformer.nn.functional.plans import Plan
+from hanformer.nn.functional.plans import Piece
 from hanformer.nn.functional.visibility import Rule, Visibility
 
 
@@ -300,7 +300,7 @@ class SynthesizerAttention(SoftmaxAttention):
             value,
             self.scale,
             self.dropout if self.training else 0.0,
-            added=partial(_of_plan, written, batch.visibility),
+            added=partial(_of_piece, written, batch.visibility),
         )
 
     def extend(self, hidden: Tensor, cache: DecodingState, layer: int) -> Tensor:
@@ -310,12 +310,12 @@ class SynthesizerAttention(SoftmaxAttention):
         return super().extend(hidden, cache, layer)
 
 
-def _of_plan(written: Tensor, visibility: Visibility, plan: Plan) -> Tensor:
-    """The written logits of a rectangle, one column for each key: [B, H, Q, K]."""
-    rows = plan.query.gather(written[plan.query.tokens])
+def _of_piece(written: Tensor, visibility: Visibility, piece: Piece) -> list[Tensor]:
+    """The written logits of each rectangle, one column for each key: [B, H, Q, K]."""
+    rows = zip(piece.plans, piece.spread(written), strict=True)
     if visibility.key.counts_from_zero:
-        return rows[..., : plan.key.length]
-    return _picked(rows, plan.key.fill(visibility.key.positions))
+        return [own[..., : plan.key.length] for plan, own in rows]
+    return [_picked(own, plan.key.fill(visibility.key.positions)) for plan, own in rows]
 
 
 def _picked(written: Tensor, places: Tensor) -> Tensor:

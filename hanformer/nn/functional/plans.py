@@ -58,17 +58,17 @@ class Piece:
         """Queries, keys and values of each plan: [N, H, D] to [rows, H, length, D]."""
         query, key, value = self.arrange(query), self.arrange(key), self.arrange(value)
         queries, keys = [plan.query for plan in self.plans], [plan.key for plan in self.plans]
-        owned = zip(_owned(query, queries), _owned(key, keys), _owned(value, keys), strict=True)
+        parts = zip(owned(query, queries), owned(key, keys), owned(value, keys), strict=True)
         return [
             (plan.query.gather(own), plan.key.gather(own_key), plan.key.gather(own_value))
-            for plan, (own, own_key, own_value) in zip(self.plans, owned, strict=True)
+            for plan, (own, own_key, own_value) in zip(self.plans, parts, strict=True)
         ]
 
     def spread(self, packed: Tensor) -> list[Tensor]:
         """[N, H, D] to what the queries of each plan own of it, [rows, H, length, D]."""
         groups = [plan.query for plan in self.plans]
-        owned = zip(groups, _owned(self.arrange(packed), groups), strict=True)
-        return [group.gather(own) for group, own in owned]
+        parts = zip(groups, owned(self.arrange(packed), groups), strict=True)
+        return [group.gather(own) for group, own in parts]
 
     def collect(self, mixed: Sequence[Tensor]) -> Tensor:
         """The way back, [rows, H, length, D] of each plan to [N, H, D]."""
@@ -82,8 +82,8 @@ class Piece:
         return torch.argsort(self.order)
 
 
-def _owned(packed: Tensor, groups: Sequence[Group | Windows]) -> tuple[Tensor, ...]:
-    """The tokens of each group, as views made by one split.
+def owned(packed: Tensor, groups: Sequence[Group | Windows]) -> tuple[Tensor, ...]:
+    """The tokens of each group, as views made by one split. 各组所拥有的词元（一次切分得到的视图）。
 
     Its gradient is one concatenation; that of a slice is as large as the whole batch, once for every group.
     """
