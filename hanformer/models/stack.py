@@ -61,7 +61,9 @@ class Stack(nn.Module):
             yield layer, cast(Block, self.blocks[min(layer, last)])
 
     def begin(self, layout: Layout, keep: bool = False) -> Pass:
-        """What the layers share in one pass over a batch."""
+        """What the layers share in one pass over a batch, which begins with this."""
+        for block in self.blocks:
+            cast(Block, block).attention.begin_pass()
         return Pass(self.rule.bind(layout), self.relative, residual=self.residual, keep=keep)
 
     def begin_cross(self, query: Layout, key: Layout, keep: bool = False) -> Pass:

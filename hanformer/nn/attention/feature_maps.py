@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from itertools import combinations_with_replacement
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,18 +42,46 @@ class FeatureMap(ABC):
 
 
 class Elu(FeatureMap):
-    """φ = ϕ = elu(x) + 1, element by element.
+    """φ = ϕ = elu(x) + 1, element by element: e^x below 0, x + 1 above.
 
     逐元素 elu + 1。
 
+    Below 0 it is computed as that power: (e^x − 1) + 1 would keep no digit of it. A query whose channels are all
+    negative is moved up to 0, and keys stop at e^−60, so that a row of them never has no features at all.
     Source: Katharopoulos et al. 2020, arXiv 2006.16236.
     """
 
     def query(self, x: Tensor) -> Tensor:
-        return functional.elu(x).add_(1)
+        return self._of(x - x.detach().amax(-1, keepdim=True).clamp_max_(0))
 
     def key(self, x: Tensor) -> Tensor:
-        return self.query(x)
+        return self._of(x)
+
+    def _of(self, x: Tensor) -> Tensor:
+        found: Tensor = _Elu.apply(x) if x.requires_grad else _elu(x)
+        return found
+
+
+#: The least exponent of a feature, to base e.
+_LEAST = -60.0
+
+
+def _elu(x: Tensor) -> Tensor:
+    return x.clamp(_LEAST, 0).exp_().add_(x.relu())
+
+
+class _Elu(torch.autograd.Function):
+    """elu(x) + 1, of which x alone is kept for the way back: its slope is e^min(x, 0)."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        context.save_for_backward(x)
+        return _elu(x)
+
+    @staticmethod
+    def backward(context: Any, slope: Tensor) -> Tensor:
+        (x,) = context.saved_tensors
+        return slope * x.clamp(_LEAST, 0).exp()
 
 
 class Given(FeatureMap):
@@ -148,7 +177,7 @@ class Monomials(FeatureMap):
 
 
 #: Exponents of key features, to base 2, stay within these: far below what counts, far above what occurs.
-_LOWEST, _HIGHEST = -60.0 * LOG2_E, 40.0 * LOG2_E
+_LOWEST, _HIGHEST = _LEAST * LOG2_E, 40.0 * LOG2_E
 
 
 class Positive(FeatureMap):

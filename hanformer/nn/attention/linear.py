@@ -32,7 +32,7 @@ from hanformer.nn.attention.softmax import SoftmaxAttention
 from hanformer.nn.attention.state import DecodingState, state_as
 from hanformer.nn.functional.groups import rectangle
 from hanformer.nn.functional.packing import Layout
-from hanformer.nn.functional.visibility import Rule, Visibility
+from hanformer.nn.functional.visibility import Causal, Full, Rule, UniLM, Visibility
 
 #: Positions that act on embeddings, or on queries and keys one by one.
 CARRIED = ("learned", "sinusoidal", "rotary", "rotary_halves", "none")
@@ -102,12 +102,15 @@ class LinearAttention(SoftmaxAttention):
             return self._mix_rectangles(self.feature_map(), query, key, value, work)
 
     def _work(self, visibility: Visibility) -> list[tuple[Rectangle, Mixing]] | None:
-        """The rectangles of the batch, and what their tokens see; None where that takes all pairs."""
+        """The rectangles of the batch, and what their tokens see; None where that takes all pairs.
+
+        Sums know full and causal attention and prefixes; any other rule is honoured pair by pair.
+        """
         rule, layout = visibility.rule, visibility.query
         if rule.is_full or rule.is_causal:
             mixing: Mixing = full if rule.is_full else _to_the_left
             return [(part, mixing) for part in rectangles(layout)]
-        first = prefixes(layout)
+        first = prefixes(layout) if isinstance(rule, UniLM) else None
         if first is None:
             return None
         pairs = zip(rectangles(layout), first, strict=True)
@@ -153,7 +156,12 @@ class LinearAttention(SoftmaxAttention):
 
     # ----------------------------------------------------------------------------------------- decoding
     def state_kind(self, rule: Rule) -> type[DecodingState]:
-        """Sums of fixed size."""
+        """Sums of fixed size. Raises UserError for a rule that a sum over all that came before cannot honour."""
+        if not isinstance(rule, Full | Causal | UniLM):
+            raise UserError(
+                f"attention: sums of fixed size cannot leave out what {type(rule).__name__} hides while decoding; "
+                "take softmax, or another rule"
+            )
         return LinearState
 
     def remember(self, hidden: Tensor, batch: Pass, cache: DecodingState, layer: int) -> Tensor:

@@ -13,7 +13,6 @@ from hanformer.config import ModelConfig
 from hanformer.mechanisms import Performer
 from hanformer.nn.attention.feature_maps import FeatureMap, Positive, Rectified
 from hanformer.nn.attention.linear import LinearAttention
-from hanformer.nn.attention.passing import Pass
 
 DIGITS = 32
 _KERNELS: dict[str, Callable[[Tensor, float], FeatureMap]] = {"softmax": Positive, "relu": Rectified}
@@ -38,7 +37,6 @@ class PerformerAttention(LinearAttention):
         if not isinstance(config.attention, Performer):
             raise TypeError(f"expected a config with a Performer, got {config.attention!r}")
         self.record = config.attention
-        self._counted = False
         self.register_buffer("projection", torch.empty(self.record.features, self.key_size))
         self.register_buffer("passes", torch.zeros(DIGITS))
         if not self.projection.is_meta:
@@ -47,17 +45,10 @@ class PerformerAttention(LinearAttention):
     def feature_map(self) -> FeatureMap:
         return _KERNELS[self.record.kernel](self.projection, self.scale)
 
-    def mix(self, query: Tensor, key: Tensor, value: Tensor, batch: Pass) -> Tensor:
-        """[N, H, D] thrice to [N, H, D]; in training mode the pass is counted, and may begin with new features."""
-        if not self._counted:
-            self._begin()
-        return super().mix(query, key, value, batch)
-
-    def _begin(self) -> None:
-        if self.training and self.record.redraw:
-            self._count()
-
-    def _count(self) -> None:
+    def begin_pass(self) -> None:
+        """Counts a pass in training mode, which may begin with new features. 训练中计数，必要时重新抽取特征。"""
+        if not self.training or not self.record.redraw:
+            return
         count = count_of(self.passes)
         if count >= self.record.redraw:
             self.redraw()
@@ -72,17 +63,13 @@ class PerformerAttention(LinearAttention):
         self.passes = torch.zeros_like(self.passes)
 
     def twice(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        """Counts the pass; both times it is computed with the features that it has now."""
-        self._begin()
+        """Both times it is computed with the features that it has now."""
         with_these = _Given(self, self.projection)
         return with_these, with_these
 
-    def exchange(self, projection: Tensor, counted: bool) -> Tensor:
-        """Puts other features in the place of these, which it gives back; passes count unless they are `counted`.
-
-        换上另一组特征，返回原有的。
-        """
-        own, self.projection, self._counted = self.projection, projection, counted
+    def exchange(self, projection: Tensor) -> Tensor:
+        """Puts other features in the place of these, which it gives back. 换上另一组特征，返回原有的。"""
+        own, self.projection = self.projection, projection
         return own
 
     def fresh(self, name: str) -> Tensor | None:
@@ -93,16 +80,16 @@ class PerformerAttention(LinearAttention):
 
 
 class _Given(AbstractContextManager[None]):
-    """Inside, an attention has the given features, and its pass is counted already; it may be entered again."""
+    """Inside, an attention has the given features; it may be entered again."""
 
     def __init__(self, part: PerformerAttention, projection: Tensor) -> None:
         self._part, self._projection = part, projection
 
     def __enter__(self) -> None:
-        self._own = self._part.exchange(self._projection, counted=True)
+        self._own = self._part.exchange(self._projection)
 
     def __exit__(self, *problem: object) -> None:
-        self._part.exchange(self._own, counted=False)
+        self._part.exchange(self._own)
 
 
 def digits_of(count: int) -> Tensor:

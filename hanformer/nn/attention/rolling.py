@@ -69,7 +69,8 @@ class RollingCache(KeyValueCache):
             if pair is not None:
                 self._own[layer] = (pair[0][:, :, begin:end], pair[1][:, :, begin:end])
         if not self._gone:
-            self._prompt = [(key[:, :, :0], value[:, :, :0]) for key, value in self._prompt]
+            # Empty views would hold what they are views of.
+            self._prompt = [(key[:, :, :0].clone(), value[:, :, :0].clone()) for key, value in self._prompt]
             tokens = self._prompt_tokens
             self._prompt_tokens = Tokens(tokens.index[:, :0], tokens.segment[:, :0], tokens.reach[:, :0])
             self._prompt_real = self._prompt_real[:, :0]

@@ -104,6 +104,9 @@ class SoftmaxAttention(nn.Module):
         """Attention of [Nq, C] over a memory [Nk, C], as a decoder looks at its encoder."""
         return self.merge(self.mix(self.project_query(hidden), *self.project_memory(memory), batch))
 
+    def begin_pass(self) -> None:
+        """Called once before a batch goes through the stack, however many layers share this attention."""
+
     def twice(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """Contexts for a pass, and for computing it again on the way back, so that both find the same."""
         return nullcontext(), nullcontext()

@@ -26,7 +26,8 @@ RECORDS: tuple[Mechanism, ...] = (
     GatedUnit("softmax", 8),
     GatedUnit("softmax_plus", 8),
 )
-LENGTHS = (7, 1, 40)
+#: The last row is long enough for sparse rules to be cut.
+LENGTHS = (7, 1, 40, 200)
 #: Products of such channels are beyond the 65,504 of float16, a little and very far.
 LARGE, LARGEST = 200.0, 6e4
 
@@ -43,7 +44,7 @@ def extremes(made: SoftmaxAttention, dtype: torch.dtype, factor: float) -> list[
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("record", RECORDS, ids=str)
 def test_passes(record: Mechanism, dtype: torch.dtype, rule: Rule, keep: bool) -> None:
-    made = attention_of(tiny_config(attention=record, max_positions=64)).to(dtype)
+    made = attention_of(tiny_config(attention=record, max_positions=256)).to(dtype)
     visibility = record.restrict(rule).bind(Layout.of(LENGTHS))
     for factor in (LARGE, LARGEST):
         given = extremes(made, dtype, factor)

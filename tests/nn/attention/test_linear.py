@@ -14,7 +14,7 @@ from torch import Tensor
 from hanformer.decode import beam, greedy, prompt_lookup
 from hanformer.decode.generate import generate
 from hanformer.errors import UserError
-from hanformer.mechanisms import Linear, Performer, Taylor
+from hanformer.mechanisms import Linear, Mechanism, Performer, Taylor
 from hanformer.models import EncoderDecoder, Transformer, build
 from hanformer.nn.attention.feature_maps import Cosine, DoubleSoftmax, Elu, FeatureMap, Monomials
 from hanformer.nn.attention.kinds import attention_of
@@ -23,6 +23,7 @@ from hanformer.nn.attention.linear_sums import Keys, causal, full, ratio
 from hanformer.nn.attention.passing import Pass
 from hanformer.nn.attention.state import DecodingState
 from hanformer.nn.functional.packing import Layout
+from hanformer.nn.functional.sparse_rules import Local
 from hanformer.nn.functional.visibility import Causal, Full, Rule, UniLM
 from tests.harness import (
     EXACT,
@@ -443,3 +444,44 @@ def test_refusals(record: Linear | Performer, changes: dict[str, object], said: 
 def test_records(kind: type, values: dict[str, object], said: str) -> None:
     with pytest.raises(UserError, match=said):
         kind(**values)
+
+
+# ------------------------------------------------------------------------------------------- any rule
+@pytest.mark.parametrize("rule", [Causal() & Local(2), Local(1), UniLM() & Local(3)], ids=repr)
+@pytest.mark.parametrize("record", [Linear(), Performer(features=12), Linear(rotates="features")], ids=repr)
+def test_a_rule_that_sums_do_not_know_is_honoured_by_pairs(record: Mechanism, rule: Rule) -> None:
+    made = attention_of(tiny_config(attention=record, position="rotary")).double().eval()
+    layout = Layout.of((9, 0, 4), torch.tensor([0] * 5 + [1] * 4 + [0, 1, 1, 1]))
+    inputs = [torch.randn(13, 2, 8, dtype=torch.float64) for _ in range(3)]
+    found, told = made.mix(*inputs, Pass(rule.bind(layout))), Pass(rule.bind(layout), keep=True)
+    torch.testing.assert_close(found, made.mix(*inputs, told), **EXACT)
+    hidden = ~rule.bind(layout).dense()[:, None].expand_as(told.weights[0])
+    assert not told.weights[0][hidden].any()
+    with pytest.raises(UserError, match="sums of fixed size cannot leave out"):
+        made.state_kind(rule)
+
+
+# ------------------------------------------------------------------------------------------- elu far below 0
+@pytest.mark.parametrize("shift", [-10.0, -15.0, -30.0, -50.0])
+def test_elu_keeps_its_digits(shift: float) -> None:
+    """Products of features, up to the factor of each query, which nothing sees."""
+    x = torch.randn(7, 8, generator=torch.Generator().manual_seed(0)) + shift
+    torch.testing.assert_close(Elu().key(x).double(), x.double().exp(), rtol=1e-5, atol=0)
+    query = Elu().query(x).double()
+    torch.testing.assert_close(
+        query / query.amax(-1, keepdim=True), (x.double() - x.amax(-1, keepdim=True)).exp()
+    )
+
+
+@pytest.mark.parametrize("value", [-18.0, -60.0, -1e4, -6e4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_row_of_low_keys_is_seen(value: float, dtype: torch.dtype) -> None:
+    made = attention_of(tiny_config(attention=Linear())).eval()
+    keys, values = torch.full((3, 2, 8), value, dtype=dtype), torch.randn(3, 2, 8).to(dtype)
+    found = made.mix(keys, keys, values, Pass(Full().bind(Layout.of((3,)))))
+    torch.testing.assert_close(found, values.mean(0, keepdim=True).expand(3, -1, -1), rtol=2e-2, atol=2e-2)
+
+
+def test_slopes_of_elu() -> None:
+    x = torch.linspace(-40, 3, 60, dtype=torch.float64).reshape(6, 10).requires_grad_()
+    assert torch.autograd.gradcheck(Elu().key, x) and torch.autograd.gradgradcheck(Elu().key, x)

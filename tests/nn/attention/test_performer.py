@@ -200,6 +200,7 @@ def run(made: PerformerAttention, passes: int) -> list[Tensor]:
     batch, hidden = Pass(Full().bind(Layout.of((4,)))), torch.randn(4, 16)
     found = []
     for _ in range(passes):
+        made.begin_pass()
         made(hidden, batch)
         found.append(made.projection)
     return found
@@ -235,10 +236,24 @@ def test_a_resumed_run_draws_the_same() -> None:
 def test_a_gradient_outlives_a_new_drawing() -> None:
     made = redrawing().train()
     batch, hidden = Pass(Full().bind(Layout.of((4,)))), torch.randn(4, 16, requires_grad=True)
-    made(hidden, batch).sum().backward(retain_graph=True)
-    losses = [made(hidden, batch).sum() for _ in range(4)]
+    losses = []
+    for _ in range(5):
+        made.begin_pass()
+        losses.append(made(hidden, batch).sum())
     torch.stack(losses).sum().backward()
     assert hidden.grad.isfinite().all()
+
+
+def test_shared_layers_are_one_pass() -> None:
+    """However many layers share them, features are counted once a pass, and are the same in all layers of it."""
+    config = tiny_config(attention=Performer(features=9, redraw=2), share_layers=True, layers=3)
+    model = random_model(config, dtype=torch.float32).train()
+    part = model.stack.blocks[0].attention
+    seen: list[Tensor] = []
+    part.register_forward_hook(lambda *_: seen.append(part.projection))
+    for _ in range(5):
+        model(torch.ones(1, 4, dtype=torch.int64))
+    assert count_of(part.passes) == 1 and changes(seen) == [6, 12]
 
 
 @pytest.mark.parametrize("count", [0, 1, 255, 257, 1000, 2**31 - 1])

@@ -152,6 +152,9 @@ def test_the_state_is_bounded_and_says_its_size() -> None:
         sizes.append(state.bytes())
     assert max(sizes) <= 2 * (2 * 8 + 16 + 1) * per_token
     assert max(sizes[150:]) <= max(sizes[:100])
+    # Rows have a reserve; the prompts are gone, and no view keeps them.
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in state.tensors()}
+    assert sum(storage.nbytes() for storage in storages.values()) <= 2 * (8 + 16 + 1) * per_token
 
 
 def test_a_full_cache_keeps_growing() -> None:
