@@ -34,10 +34,13 @@ def lab(
 
     Example: hanformer lab gelu --out runs/gelu
     """
+    from hanformer.errors import UserError
     from hanformer.lab import EXPERIMENTS, run_experiment
     from hanformer.lab.report import PAGE_FILE
 
     if name is None:
+        if assignments or out is not None or data is not None:
+            raise UserError(f"name the experiment first: one of {', '.join(EXPERIMENTS)}")
         for known, experiment in EXPERIMENTS.items():
             typer.echo(f"{known:16}{experiment.english}\n{'':16}{experiment.chinese}")
         return

@@ -65,6 +65,8 @@ def parse(
     trees = [parser.parse(sentence) for sentence in text or []]
     for tree in trees:
         typer.echo(tree.text() if brackets else as_text(tree))
+        if unknown := parser.words.unknown(tree.words):
+            typer.echo(f"note: the model does not know {', '.join(unknown)}", err=True)
     if svg is not None:
         write_text(svg, as_svg(trees[0]))
     if treebank is not None:

@@ -56,7 +56,7 @@ class Recurrent(Training):
         device = self.machine()
         self.train(train_recurrent, recipe, self.data, device)
         found = measure_text(self.out, self.data, device=device)
-        said = ", ".join(f"{part} {value:.2f}" for part, value in found.items())
+        said = ", ".join(f"{part} {judged}" for part, judged in found.items())
         shows = (
             f'parse --model {self.out} "a sentence"' if recipe.model.kind == ON_LSTM else f"report {self.out}"
         )

@@ -168,13 +168,13 @@ def _findings(options: Options, courses: dict[str, Course]) -> tuple[str, ...]:
     times = normed.lines[0].slope / plain.lines[0].slope
     limit = 2 / options.rate
     return (
-        f"After {options.steps} steps at the rate {options.rate:g} the loss is {plain.losses[-1]:.4f} without a norm "
-        f"and {normed.losses[-1]:.4f} with one before each layer. At the start, from the same weights, the "
+        f"After {options.steps} steps at the rate {options.rate:g} the loss is {plain.losses[-1]:.4g} without a norm "
+        f"and {normed.losses[-1]:.4g} with one before each layer. At the start, from the same weights, the "
         f"square of the gradient is {times:.3g} times as large with it.",
         f"Descent is sure where L is below 2/rate = {limit:.3g}; medians of L along the gradient are "
         f"{plain.smoothness:.3g} without and {normed.smoothness:.3g} with it. Centring lowers the largest eigenvalue "
         "of the linear case, scaling mends its condition.",
-        f"相同步数与学习率下，不归一化的损失为 {plain.losses[-1]:.4f}，每层之前归一化为 {normed.losses[-1]:.4f}；"
+        f"相同步数与学习率下，不归一化的损失为 {plain.losses[-1]:.4g}，每层之前归一化为 {normed.losses[-1]:.4g}；"
         f"起点处梯度平方之比为 {times:.3g}；沿梯度方向的 L 中位数为 {plain.smoothness:.3g} 与 {normed.smoothness:.3g}"
         f"（2/学习率 = {limit:.3g}）。线性情形中，中心化降低最大特征值，缩放改善条件数。",
     )
@@ -201,7 +201,7 @@ def _of_networks(courses: dict[str, Course]) -> Table:
     rows = tuple(
         (
             NAMES[place],
-            f"{course.losses[-1]:.4f}",
+            f"{course.losses[-1]:.4g}",
             f"{course.smoothness:.3g}",
             f"{max(line.smoothness for line in course.lines):.3g}",
             f"{course.lines[0].slope:.3g}",
@@ -234,10 +234,10 @@ def _draw(courses: dict[str, Course]) -> Any:
         line = course.lines[len(course.lines) // 4]
         look.plot(line.steps, [loss - line.start for loss in line.losses], **style)
         look.plot(line.steps, [bound - line.start for bound in line.bounds], linestyle=":", **style)
-    losses.set(xlabel="step", title="loss, and along the gradient")
+    losses.set(xlabel="step", ylabel="loss", title="loss, and along the gradient")
     losses.legend(fontsize=8)
-    smoothness.set(xlabel="step", yscale="log", title="L along the gradient")
-    look.set(xlabel="s", title="f(θ − s g) − f(θ); dotted: the bound")
+    smoothness.set(xlabel="step", ylabel="L", yscale="log", title="L along the gradient")
+    look.set(xlabel="s", ylabel="f(θ − s g) − f(θ)", title="a look ahead; dotted: the bound")
     tidy((losses, smoothness, look))
     return picture
 

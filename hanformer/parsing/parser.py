@@ -64,7 +64,7 @@ class Parser:
         words = self.words.cut(text)
         if not words:
             raise UserError(f"expected a sentence with words, got {text!r}")
-        if {*self.words.ids(words)} == {self.words.unknown_id}:
+        if self.words.unknown_share([words]) == 1:
             raise UserError(
                 f"the model knows no word of {' / '.join(words)!r}; its text was cut by {self.words.segment}: "
                 "write the sentence as that text is written"
@@ -117,12 +117,12 @@ def score_parser(parser: Parser, gold: Sequence[Brackets]) -> dict[str, dict[str
 
     Raises UserError where the model knows no word of the treebank.
     """
-    if unknown_share(parser, gold) == 1:
+    sentences = [tree.words for tree in gold]
+    if parser.words.unknown_share(sentences) == 1:
         raise UserError(
             "the model knows no word of the treebank: its trees would say nothing; its text was cut by "
             f"{parser.words.segment}, and a treebank is cut into words"
         )
-    sentences = [tree.words for tree in gold]
     guesses: Mapping[str, list[Brackets]] = {
         "model": parser.parse_all(sentences),
         **{name: [guess(words) for words in sentences] for name, guess in BASELINES.items()},
@@ -132,12 +132,6 @@ def score_parser(parser: Parser, gold: Sequence[Brackets]) -> dict[str, dict[str
         convention: {name: unlabelled_f1(gold, trees, convention) for name, trees in guesses.items()}
         for convention in CONVENTIONS
     }
-
-
-def unknown_share(parser: Parser, gold: Sequence[Brackets]) -> float:
-    """The share of the words of trees that the model does not know. 树库中模型不认识的词所占比例。"""
-    ids = [id_ for tree in gold for id_ in parser.words.ids(tree.words)]
-    return ids.count(parser.words.unknown_id) / max(len(ids), 1)
 
 
 def score_table(parser: Parser, gold: Sequence[Brackets]) -> str:
@@ -154,6 +148,6 @@ def score_table(parser: Parser, gold: Sequence[Brackets]) -> str:
     count = scores[COUNTED]["model"].count
     said = (
         f"{count} sentences of at least two words; corpus / mean of sentences; "
-        f"{unknown_share(parser, gold):.1%} of all words unknown to the model"
+        f"{parser.words.unknown_share(tree.words for tree in gold):.1%} of all words unknown to the model"
     )
     return "\n".join([said, head, *rows])

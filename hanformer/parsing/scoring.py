@@ -34,7 +34,8 @@ def unlabelled_f1(
 
     "counted": the span of the whole sentence is one of them, so that no sentence scores 0. "excluded": it is not, and
     a sentence whose gold tree has no other span scores 1. "authors": excluded too, but where the gold tree has no other
-    span, recall is 1, and precision is 1 only if the guess has none either: the code of ON-LSTM.
+    span, recall is 1, and precision is 1 only if the guess has none either, as in the code of ON-LSTM. That code also
+    counts sentences of one word, as 1, and leaves out `$` and `#` (`treebank.CURRENCY`).
     Raises UserError for trees of other sentences, and for no sentence of two words.
     """
     if convention not in CONVENTIONS:

@@ -30,7 +30,10 @@ class RecurrentService(Service):
         if without is not None:
             raise UserError("--without is for word problems; leave it out")
         found = measure_text(self.run, data, device=self.device)
-        return Evaluated("\n".join(f"{name}: perplexity {value:.2f}" for name, value in found.items()), found)
+        figures = {name: judged.perplexity for name, judged in found.items()}
+        unknown = {f"{name}_unknown": judged.unknown for name, judged in found.items()}
+        told = "\n".join(f"{name}: perplexity {judged}" for name, judged in found.items())
+        return Evaluated(told, {**figures, **unknown})
 
     def _answers(self, texts: Sequence[str]) -> Sequence[str | UserError]:
         """The brackets of each sentence, or why there are none. 各句的括号表示。"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -110,32 +110,74 @@ class _Building:
         return Gold(tuple(self.leaves), tuple(self.spans))
 
 
+@dataclass
+class _Bracket:
+    """What stands in an open bracket: its names, and whether other brackets."""
+
+    names: list[str] = field(default_factory=list)
+    inner: bool = False
+
+    @property
+    def is_leaf(self) -> bool:
+        return len(self.names) == 2 and not self.inner
+
+    @property
+    def is_node(self) -> bool:
+        return len(self.names) < 2 and self.inner
+
+
 def penn_trees(text: str, name: str = "text") -> Iterator[Gold]:
     """The trees of a text in Penn brackets, ( (S (NP (NNP Kim)) (VP (VBZ sleeps))) ) one after the other.
 
     解析 Penn 括号文本。
 
-    Raises UserError where brackets do not match.
+    A bracket holds a tag and a word, or brackets after at most one label. Raises UserError for anything else, and
+    where brackets do not match.
     """
-    building, names = _Building(), list[str]()
+    building, open_ = _Building(), list[_Bracket]()
     for sign in _PENN.findall(text):
         if sign == "(":
+            if open_:
+                open_[-1].inner = True
             building.begin()
-            names = []
+            open_.append(_Bracket())
+        elif not open_:
+            what = (
+                "a bracket closes that never opened"
+                if sign == ")"
+                else f"{sign!r} stands outside of brackets"
+            )
+            raise UserError(f"{name}: {what}, after {len(building.leaves)} words of its tree")
         elif sign == ")":
-            if not building.open:
-                raise UserError(f"{name}: a bracket closes that never opened, after {names}")
-            if len(names) == 2:
-                building.leaves.append(Leaf(word=names[1], tag=names[0]))
-            names = []
-            building.end()
-            if not building.open:
+            _close(building, open_.pop(), name)
+            if not open_:
                 yield building.gold()
                 building = _Building()
         else:
-            names.append(sign)
-    if building.open:
-        raise UserError(f"{name}: {len(building.open)} brackets are never closed; the file is truncated")
+            _name(open_[-1], sign, name)
+    if open_:
+        raise UserError(f"{name}: {len(open_)} brackets are never closed; the file is truncated")
+
+
+def _name(bracket: _Bracket, sign: str, name: str) -> None:
+    if bracket.inner or len(bracket.names) > 1:
+        raise UserError(
+            f"{name}: {sign!r} stands beside {'brackets' if bracket.inner else bracket.names}; expected (tag word), or "
+            "a label and brackets: Penn notation, in which every word has a tag"
+        )
+    bracket.names.append(sign)
+
+
+def _close(building: _Building, bracket: _Bracket, name: str) -> None:
+    if bracket.is_leaf:
+        building.leaves.append(Leaf(word=bracket.names[1], tag=bracket.names[0]))
+    elif not bracket.is_node:
+        inner = " and brackets" if bracket.inner else ""
+        raise UserError(
+            f"{name}: a bracket holds {bracket.names}{inner}; expected (tag word), or a label and brackets, as Penn "
+            "notation has them"
+        )
+    building.end()
 
 
 def sinica_tree(line: str, name: str = "text") -> Gold:

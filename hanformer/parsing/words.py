@@ -128,6 +128,15 @@ class Words:
         """The ids of all lines one after the other, each closed by <eos>. 首尾相接的编号序列。"""
         return [id_ for line in lines for id_ in (*self.ids(self.cut(line)), self.end_id)]
 
+    def unknown(self, words: Sequence[str]) -> list[str]:
+        """Those of some words that are not in the vocabulary. 未知词。"""
+        return [word for word, id_ in zip(words, self.ids(words), strict=True) if id_ == self.unknown_id]
+
+    def unknown_share(self, sentences: Iterable[Sequence[str]]) -> float:
+        """The share of words that are not in the vocabulary; 0 where there are no words. 未知词的比例。"""
+        ids = [id_ for words in sentences for id_ in self.ids(words)]
+        return ids.count(self.unknown_id) / max(len(ids), 1)
+
     def save(self, folder: str | Path) -> None:
         """Writes words.txt and words.json. 保存。"""
         self.vocabulary.save(Path(folder) / WORDS_FILE)

@@ -30,8 +30,7 @@ def complaint_of_warm_up(options: TrainOptions, total: int | None) -> str:
         return ""
     return (
         f"warm_up={options.warm_up} takes more than half of the {total} updates, and the rate stays low: the model may "
-        f"learn little; try --set warm_up={total // 10}, more epochs, or smaller "
-        "batches (--set token_budget=...)"
+        f"learn little; try --set train.warm_up={total // 10}, more epochs, or smaller batches"
     )
 
 
@@ -44,7 +43,7 @@ def complaint_of_average(options: TrainOptions, total: int | None) -> str:
         return ""
     return (
         f"average=last takes its first snapshot after average_every={options.average_every} of {total} updates: "
-        f"nothing is averaged; try --set average_every={max(total // (2 * options.average_count), 1)}"
+        f"nothing is averaged; try --set train.average_every={max(total // (2 * options.average_count), 1)}"
     )
 
 

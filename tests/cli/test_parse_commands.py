@@ -44,6 +44,12 @@ def test_trees_in_the_terminal_and_as_a_picture(run: Path, tmp_path: Path) -> No
     assert told.split("\n")[1] == "(a cat)" and told.startswith("(")
 
 
+def test_words_that_the_model_does_not_know_are_named(run: Path) -> None:
+    assert "note: the model does not know cat., unicorn" in ask(
+        "parse", "--model", run, "the cat. sees a unicorn"
+    )
+
+
 def test_what_comes_next_is_something_that_the_run_can_do(run: Path) -> None:
     choices = [f"--set=model.{choice}" for choice in (*SMALL, "kind=gru")] + [
         "--set=rows=2",

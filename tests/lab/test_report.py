@@ -49,6 +49,11 @@ def test_the_list() -> None:
     assert all(name in found.stdout and one.chinese in found.stdout for name, one in EXPERIMENTS.items())
 
 
+def test_options_without_an_experiment_are_no_list() -> None:
+    with pytest.raises(UserError, match=r"name the experiment first: one of attention.*, gelu"):
+        CliRunner().invoke(app, ["lab", "--set", "points=3"], catch_exceptions=False)
+
+
 def test_a_run(tmp_path: Path) -> None:
     arguments = ["lab", "positions", "--out", str(tmp_path), "--set", "size=16", "--set", "distance=9"]
     found = CliRunner().invoke(app, [*arguments, "--threads", "1"])

@@ -29,7 +29,8 @@ def test_a_run_is_judged_predicts_and_loads(tmp_path: Path) -> None:
     train_recurrent(recipe, tmp_path / "text", tmp_path / "run")
     service = open_service(tmp_path / "run", ServingOptions())
     found = service.evaluate(str(tmp_path / "text"))
-    assert set(found.figures) == {"valid", "test"} and all(value > 1 for value in found.figures.values())
+    assert set(found.figures) == {"valid", "test", "valid_unknown", "test_unknown"}
+    assert found.figures["valid"] > 1 and found.figures["valid_unknown"] == 0
     tree, refused = service.predict(["the cat sat", ""])
     assert isinstance(tree, str) and tree.replace("(", "").replace(")", "").split() == ["the", "cat", "sat"]
     assert isinstance(refused, UserError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hanformer.errors import UserError
 from hanformer.models.recurrent_lm import RecurrentConfig, RecurrentLm
 from hanformer.models.recurrent_store import load_recurrent
 from hanformer.parsing.branching import left
-from hanformer.parsing.evaluation import measure_text
+from hanformer.parsing.evaluation import Judged, measure_text
 from hanformer.parsing.parser import Parser, load_parser, score_parser, score_table
 from hanformer.parsing.running_text import Window, WindowSource, streams
 from hanformer.parsing.splitting import tree_of
@@ -117,18 +118,36 @@ def test_perplexity_is_that_of_reading_in_one_go() -> None:
     assert perplexity(model, text) == pytest.approx(40, rel=1e-5)
 
 
+def perplexities(found: Mapping[str, Judged]) -> dict[str, float]:
+    return {name: judged.perplexity for name, judged in found.items()}
+
+
+def test_words_that_are_not_known_are_told(tmp_path: Path, text: Path) -> None:
+    """A text of <unk> alone is easy to guess: its perplexity would look good."""
+    run = tmp_path / "run"
+    train_recurrent(recipe(4), text, run)
+    other = tmp_path / "other.txt"
+    other.write_text("白 日 依 山 尽\n" * 20, encoding="utf-8")
+    with pytest.raises(UserError, match=r"knows no word of the text text.* cut by spaces"):
+        measure_text(run, other)
+    other.write_text("the 白 日 dog\n" * 20, encoding="utf-8")
+    assert measure_text(run, other)["text"].unknown == 0.5
+
+
 def test_one_file_is_judged_by_what_was_held_out_and_another_whole(tmp_path: Path, text: Path) -> None:
     run, whole = tmp_path / "run", text / "train.txt"
     history = train_recurrent(recipe(4), whole, run)
     held_out = measure_text(run, whole)
-    assert held_out == pytest.approx({"valid": history.validations[-1].metrics["perplexity"]}, rel=1e-4)
+    assert perplexities(held_out) == pytest.approx(
+        {"valid": history.validations[-1].metrics["perplexity"]}, rel=1e-4
+    )
     copy = tmp_path / "copy.txt"
     copy.write_bytes(whole.read_bytes())
     assert measure_text(run, copy) == held_out
     copy.write_text("\n".join(SENTENCES * 2), encoding="utf-8")
     model, words = load_recurrent(run), Words.load(run / "best")
     expected = perplexity(model, judged_streams(words.stream(SENTENCES * 2)))
-    assert measure_text(run, copy) == {"text": pytest.approx(expected)}
+    assert perplexities(measure_text(run, copy)) == {"text": pytest.approx(expected)}
     train_recurrent(recipe(4), text, tmp_path / "parts")
     assert list(measure_text(tmp_path / "parts", text / "valid.txt")) == ["text"]
     (tmp_path / "empty").mkdir()
@@ -153,7 +172,7 @@ def test_a_run_is_a_model_folder_and_a_parser(tmp_path: Path, text: Path) -> Non
     assert perplexity(model, streams(words.stream(SENTENCES * 2), 10)) == pytest.approx(
         min(measured), rel=1e-4
     )
-    assert measure_text(run, text) == pytest.approx({"valid": min(measured)}, rel=1e-4)
+    assert perplexities(measure_text(run, text)) == pytest.approx({"valid": min(measured)}, rel=1e-4)
     (text / "test.txt").write_text(SENTENCES[0], encoding="utf-8")
     assert list(measure_text(run, text)) == ["valid", "test"]
     parser = load_parser(run)

@@ -47,6 +47,13 @@ def test_a_line_of_the_sinica_treebank() -> None:
     [
         ("( (S (NN a) (VB b))", "1 brackets are never closed"),
         ("( (S (NN a)))) ", "closes that never opened"),
+        ("( (S (NN a)) )\nhello world", "'hello' stands outside of brackets"),
+        ("((the cat) sleeps)", "'sleeps' stands beside brackets; expected .tag word."),
+        ("( (S (NP the cat here) (VB b)) )", r"'cat' stands beside \['NP', 'the'\]"),
+        ("( (S (NP the cat (NN b))) )", r"'cat' stands beside \['NP', 'the'\]"),
+        ("( (S (NP the (NN b))) )", r"holds \['NP', 'the'\] and brackets"),
+        ("( (S (NP) (NN b)) )", r"holds \['NP'\]; expected"),
+        ("( (S () (NN b)) )", r"holds \[\]; expected"),
         ("hello", "begin with \\( or #, got 'hello'"),
         ("#1 S(Head:a)", "line 1: expected #number tree#sign"),
         ("#1:1. S(Head:V:a#。", "never closed"),

@@ -53,8 +53,8 @@ def test_rate_by_updates_by_time_and_by_knots() -> None:
 def test_a_warm_up_of_most_of_the_run_is_told() -> None:
     options = TrainOptions(epochs=1, warm_up=100)
     assert complaint_of_warm_up(options, 50).startswith("warm_up=100 takes more than half of the 50 updates")
-    assert "--set warm_up=5," in complaint_of_warm_up(options, 50)
-    assert "--set warm_up=19," in complaint_of_warm_up(options, 199)
+    assert "--set train.warm_up=5," in complaint_of_warm_up(options, 50)
+    assert "--set train.warm_up=19," in complaint_of_warm_up(options, 199)
     assert not complaint_of_warm_up(options, 200) and not complaint_of_warm_up(options, None)
     assert not complaint_of_warm_up(TrainOptions(epochs=1), 1)
     knots = TrainOptions(epochs=1, warm_up=100, schedule="piecewise", knots=((0, 1.0),))
@@ -64,6 +64,6 @@ def test_a_warm_up_of_most_of_the_run_is_told() -> None:
 def test_an_average_that_never_begins_is_complained_of() -> None:
     options = TrainOptions(updates=50, average="last")
     assert "average_every=100 of 50 updates" in complaint_of_average(options, 50)
-    assert complaint_of_average(options, 50).endswith("--set average_every=5")
+    assert complaint_of_average(options, 50).endswith("--set train.average_every=5")
     assert not complaint_of_average(options, 100) and not complaint_of_average(options, None)
     assert not complaint_of_average(TrainOptions(updates=50, average="ema"), 50)
