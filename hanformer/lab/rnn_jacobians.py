@@ -172,16 +172,3 @@ def lag_log_norms(jacobians: Tensor) -> Tensor:
             break
         product = product / size
     return torch.stack(found)
-
-
-def lyapunov_exponents(jacobians: Tensor) -> Tensor:
-    """The mean logarithmic growth a step of S orthogonal directions, [S], by QR at every step; -inf where lost.
-
-    李雅普诺夫指数（逐步 QR 正交化）。
-    """
-    frame = torch.eye(jacobians.shape[1], dtype=jacobians.dtype)
-    total = torch.zeros(jacobians.shape[1], dtype=jacobians.dtype)
-    for jacobian in jacobians:
-        frame, upper = torch.linalg.qr(jacobian @ frame)
-        total = total + upper.diagonal().abs().log()
-    return (total / len(jacobians)).sort(descending=True).values

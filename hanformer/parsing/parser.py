@@ -61,15 +61,7 @@ class Parser:
 
     def parse(self, text: str) -> Brackets:
         """The tree of a sentence; raises UserError where it has no words, or none that is known. 分析一个句子。"""
-        words = self.words.cut(text)
-        if not words:
-            raise UserError(f"expected a sentence with words, got {text!r}")
-        if self.words.unknown_share([words]) == 1:
-            raise UserError(
-                f"the model knows no word of {' / '.join(words)!r}; its text was cut by {self.words.segment}: "
-                "write the sentence as that text is written"
-            )
-        return self.parse_all([words])[0]
+        return self.parse_all([self.words.read(text)])[0]
 
     def parse_all(self, sentences: Sequence[Sequence[str]]) -> list[Brackets]:
         """The trees of sentences that are cut into words already. 分析已分词的句子。"""

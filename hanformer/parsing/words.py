@@ -20,6 +20,8 @@ WORDS_FILE, OPTIONS_FILE = "words.txt", "words.json"
 _SPECIALS = SpecialTokens(pad=None, unk=UNKNOWN, cls=None, sep=None, mask=None)
 #: Characters: words of Chinese have two or so.
 _LONG = 6
+#: So much of a sentence is repeated in a message.
+_SHOWN = 120
 _NUMBER = re.compile(r"[0-9][0-9.,/:-]*")
 
 
@@ -111,6 +113,19 @@ class Words:
     def cut(self, text: str) -> list[str]:
         """The words of a text. 切词。"""
         return SEGMENTERS[self.segment](text)
+
+    def read(self, text: str) -> list[str]:
+        """The words of a sentence; raises UserError where it has none, or none that is known. 切词并检查。"""
+        words = self.cut(text)
+        if not words:
+            raise UserError(f"expected a sentence with words, got {text!r}")
+        if self.unknown_share([words]) == 1:
+            shown = " / ".join(words)
+            raise UserError(
+                f"the model knows no word of {shown[:_SHOWN] + '…' * (len(shown) > _SHOWN)!r}; its text was cut by "
+                f"{self.segment}: write the sentence as that text is written"
+            )
+        return words
 
     def ids(self, words: Sequence[str]) -> list[int]:
         """The ids of words: as they stand, else in small letters, else N for a number, else <unk>.

@@ -42,6 +42,14 @@ class OnLstmCell(RecurrentCell):
         super().__init__(input_size, hidden_size, more_rows=2 * levels)
         self.chunk_size, self.form, self.levels = chunk_size, form, levels
 
+    @property
+    def written(self) -> int:
+        """How many units, from the lowest on, are ever written: in the paper's form all but the highest level.
+
+        会被写入的单元数：论文形式中最高一级除外，其 c 恒为初值。
+        """
+        return self.hidden_size - (self.chunk_size if self.form == "paper" else 0)
+
     def advance(self, projected: Tensor, state: State, weight: Tensor) -> State:
         """One step. 一步递推。"""
         hidden, memory = state
