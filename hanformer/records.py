@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 from hanformer.errors import UserError
 
@@ -84,7 +84,8 @@ def assign(record: Record, assignments: Mapping[str, str]) -> Record:
 
     按“名称=值”修改记录，名称与类型都会检查。
 
-    A choice is set by its name (`attention=local`), and then its fields (`attention.radius=128`).
+    A choice is set by its name (`attention=local`; none where it may be left open), and then its fields
+    (`attention.radius=128`).
     Raises UserError for an unknown name or a value of another type.
     """
     given = [(name, name.split("."), text) for name, text in assignments.items()]
@@ -107,10 +108,15 @@ def _assigned(record: Any, given: Sequence[tuple[str, list[str], str]]) -> Any:
                 f"--set {name}: unknown name {path[0]!r}; {_there_are(record, known)}{_near(record, path[0])}"
             )
         if len(path) == 1:
-            changes[path[0]] = _value(name, getattr(record, path[0]), text, known[path[0]])
+            changes[path[0]] = _value(record, name, path[0], text, known[path[0]])
     for field_name in dict.fromkeys(path[0] for _, path, _ in given if len(path) > 1):
         below = [(name, path[1:], text) for name, path, text in given if path[1:] and path[0] == field_name]
-        changes[field_name] = _assigned(changes.get(field_name, getattr(record, field_name)), below)
+        current = changes.get(field_name, getattr(record, field_name))
+        if current is None and (choice := _choice_in(record, field_name)):
+            raise UserError(
+                f"--set {below[0][0]}: {field_name} is none: choose first one of {', '.join(sorted(choice.kinds()))}"
+            )
+        changes[field_name] = _assigned(current, below)
     return replace(record, **changes)
 
 
@@ -134,19 +140,31 @@ def _there_are(record: Any, known: Mapping[str, str]) -> str:
     return f"there are {', '.join(sorted(known))}"
 
 
-def _value(name: str, current: Any, text: str, kind: str) -> Any:
-    if isinstance(current, Choice):
-        return _choose(name, current, text)
-    if is_dataclass(current):
+def _value(record: Any, name: str, field_name: str, text: str, kind: str) -> Any:
+    current, choice = getattr(record, field_name), _choice_in(record, field_name)
+    if choice is not None and not _unchosen(text.lower(), kind):
+        return _choose(name, choice, text)
+    if choice is None and is_dataclass(current):
         raise UserError(
             f"--set {name}: is a group; set one of {', '.join(e.name for e in fields(current))} in it"
         )
     return _read(name, text, current, kind)
 
 
-def _choose(name: str, current: Choice, text: str) -> Any:
+def _choice_in(record: Any, field_name: str) -> type[Choice] | None:
+    """The choice that a field holds, or may hold where it is None."""
+    kind = get_type_hints(type(record))[field_name]
+    found = (part for part in (kind, *get_args(kind)) if isinstance(part, type) and issubclass(part, Choice))
+    return next(found, None)
+
+
+def _unchosen(value: Any, kind: str) -> bool:
+    return "None" in kind and (value is None or value == NONE)
+
+
+def _choose(name: str, choice: type[Choice], text: str) -> Any:
     try:
-        return type(current).named(text)
+        return choice.named(text)
     except UserError as error:
         raise UserError(f"--set {name}: {error}") from None
 
@@ -249,7 +267,7 @@ def read_record(default: Record, values: Mapping[str, Any], where: str = "") -> 
         place = f"{where}{name}"
         if name not in known:
             raise UserError(f"{place}: unknown name; there are {', '.join(sorted(known))}")
-        changes[name] = _restored(getattr(default, name), value, _said(kinds[name]), place)
+        changes[name] = _restored(default, name, value, _said(kinds[name]), place)
     return replace(default, **changes)  # type: ignore[type-var]
 
 
@@ -258,9 +276,10 @@ def _said(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
-def _restored(current: Any, value: Any, kind: str, place: str) -> Any:
-    if isinstance(current, Choice):
-        return type(current).from_dict(value)
+def _restored(record: Any, name: str, value: Any, kind: str, place: str) -> Any:
+    current, choice = getattr(record, name), _choice_in(record, name)
+    if choice is not None:
+        return None if _unchosen(value, kind) else choice.from_dict(value)
     if is_dataclass(current) and not isinstance(current, type):
         if not isinstance(value, Mapping):
             raise UserError(f"{place}: expected a table, got {value!r}")
@@ -277,7 +296,7 @@ def _value_of_kind(current: Any, value: Any, kind: str, place: str) -> Any:
             return _read_tuple([_written(part) for part in value], current, kind.replace("fractions.", ""))
         except (ValueError, ZeroDivisionError):
             raise wrong from None
-    if "None" in kind and (value is None or value == NONE):
+    if _unchosen(value, kind):
         return None
     accepted = _accepted(kind)
     right = isinstance(value, accepted) and (bool in accepted or not isinstance(value, bool))

@@ -8,6 +8,9 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,6 +22,11 @@ from hanformer.errors import UserError
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _KEEP_BYTES = 1 << 30
+#: What torch's allocators say: of a CPU, of a GPU, and where not even the number of bytes can be told.
+_NO_MEMORY = re.compile(
+    "can't allocate memory|not enough memory|out of memory|Storage size calculation overflowed|bad_alloc"
+)
+_ASKED = re.compile(r"tried to allocate ([\d.]+) ([KMGT]iB|bytes)", re.IGNORECASE)
 
 
 def tune_cpu() -> bool:
@@ -50,6 +58,29 @@ def tune_cpu_unless_disabled() -> bool:
     除非环境变量 HANFORMER_TUNE_CPU=0，否则调用 tune_cpu。
     """
     return os.environ.get("HANFORMER_TUNE_CPU", "1") != "0" and tune_cpu()
+
+
+@contextmanager
+def within_memory(said: Callable[[str], str]) -> Iterator[None]:
+    """Raises UserError where what happens inside finds no memory: `said` makes the sentence.
+
+    内存或显存不足时给出可读的错误。
+
+    It is given what was asked for at once, as " (12.5 GiB at once)", or nothing where the allocator does not tell.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+            raise
+        found = _ASKED.search(str(error))
+        asked = f" ({_gibibytes(*found.groups())} at once)" if found else ""
+        raise UserError(said(asked)) from None
+
+
+def _gibibytes(number: str, unit: str) -> str:
+    """A number of bytes, or one that has a unit."""
+    return f"{float(number) / 2**30:,.1f} GiB" if unit == "bytes" else f"{number} {unit}"
 
 
 def set_threads(count: int | None) -> int:

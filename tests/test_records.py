@@ -179,3 +179,23 @@ def test_what_is_no_pairs_of_numbers(text: str) -> None:
 def test_a_near_name_is_proposed(name: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         assign(Whole(), {name: "3"})
+
+
+@dataclass(frozen=True)
+class Open:
+    shape: Shape | None = None
+
+
+def test_a_choice_may_be_left_open() -> None:
+    square = assign(Open(), {"shape": "square", "shape.side": "5"})
+    assert square == Open(Square(5)) and assign(square, {"shape": "none"}) == Open()
+    for record in (Open(), square):
+        assert read_record(square, plain(record)) == read_record(Open(), plain(record)) == record
+    with pytest.raises(
+        UserError, match=r"--set shape.side: shape is none: choose first one of round, square"
+    ):
+        assign(Open(), {"shape.side": "5"})
+    with pytest.raises(UserError, match="--set shape: expected one of round, square, got 'nothing'"):
+        assign(Open(), {"shape": "nothing"})
+    with pytest.raises(UserError, match="expected one of round, square, got 'none'"):
+        assign(Whole(), {"shape": "none"})

@@ -11,12 +11,13 @@ from typing import Any
 from hanformer.arithmetic.layouts import Noise
 from hanformer.arithmetic.raw_layout import RawOptions
 from hanformer.arithmetic.slot_layout import SlotOptions
+from hanformer.config import ModelConfig
 from hanformer.errors import UserError
-from hanformer.records import assign, full_name
+from hanformer.records import NONE, assign, full_name
 from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions, named_ends
 from hanformer.train.runs import BEST, read_description
-from hanformer.train.sizes import Sizes
+from hanformer.train.sizes import Sizes, check_kept
 from hanformer.train.theseus import Theseus
 
 #: Where a run with a pointer keeps it, beside its model.
@@ -26,7 +27,7 @@ _BEFORE = {"r_drop": 0.0, "limit": 0, "extra_generated": 0, "start_from": ""}
 _NOISE_BEFORE = {"writings": 0.0}
 #: Fields of these may be named without the group.
 _GROUPS = ("sizes", "train", "slots", "raw", "noise")
-_SIZES_BEFORE = {"attention": {"name": "softmax"}}
+_SIZES_BEFORE = {"attention": NONE}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Recipe:
 
     主任务一次训练的全部选择。
 
-    `start_from` names a pretrained model to fine-tune, in the raw layout (empty: from scratch, by `sizes`);
+    `start_from` names a pretrained model to fine-tune, in the raw layout (empty: from scratch, by `sizes`), whose
+    mechanism of attention `sizes.attention` replaces;
     `layout` is slots or raw; `noise` varies problems; `optimizer` a rule of `train.optimizer`; `token_budget` the most
     tokens of a batch; `valid` the number of problems held out of training to choose by; `generated` the number
     of generated training problems (data = generated); `label_smoothing` a share of probability; `pointer` scores
@@ -94,6 +96,19 @@ class Recipe:
                 f"extra_generated: expected a number of problems, or 0, got {self.extra_generated}"
             )
         rule_named(self.optimizer)
+
+    def check_start(self, config: ModelConfig) -> None:
+        """Raises UserError for sizes that the pretrained model, of this config, has not, unless a preset says them.
+
+        检查所写尺寸与预训练模型是否一致（预设配方自带的尺寸除外）。
+        """
+        check_kept(self.start_from, self.sizes.beside(self.usual_sizes), config)
+
+    @property
+    def usual_sizes(self) -> Sizes:
+        """The sizes of the preset that these are nearest to. 最接近的预设配方的尺寸。"""
+        presets = [preset.sizes for preset in RECIPES.values()]
+        return min(presets, key=lambda usual: len(self.sizes.beside(usual)))
 
     def changed(self, assignments: Mapping[str, str]) -> Recipe:
         """A copy with fields set by dotted name, as `--set train.learning_rate=5e-4` gives them; what only one group

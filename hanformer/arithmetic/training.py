@@ -25,6 +25,7 @@ from hanformer.data.batches import TokenBudgetBatches
 from hanformer.data.sequences import Pair, SequenceBatch, join_pairs
 from hanformer.errors import UserError
 from hanformer.models import Transformer, build, load, write_config
+from hanformer.models.checkpoint import open_checkpoint
 from hanformer.runtime import inference_dtype
 from hanformer.text.wordpiece import WordPieceTokenizer
 from hanformer.train.history import History
@@ -116,7 +117,15 @@ def make_model(recipe: Recipe, layout: ProblemLayout) -> Transformer | PointerTr
     新建 UniLM 模型（按配方带指针），或将预训练模型用作 UniLM。
     """
     if recipe.start_from:
-        return load(recipe.start_from, application="unilm", heads=("lm",), dtype=torch.float32)
+        recipe.check_start(open_checkpoint(recipe.start_from).config({}))
+        return load(
+            recipe.start_from,
+            application="unilm",
+            heads=("lm",),
+            attention=recipe.sizes.attention,
+            changes=recipe.sizes.dropouts(recipe.usual_sizes),
+            dtype=torch.float32,
+        )
     config = recipe.sizes.config(layout.vocabulary_size, "unilm", max_positions=1536)
     model = build(config, heads=("lm",))
     return add_pointer(model, layout) if recipe.pointer and isinstance(layout, SlotLayout) else model

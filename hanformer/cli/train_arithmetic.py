@@ -56,7 +56,7 @@ class Arithmetic(Training):
         from hanformer.arithmetic.training import train
 
         recipe = self.choose()
-        device = self.machine(recipe.start_from)
+        device = self.machine(recipe.start_from, recipe.check_start)
         problems = open_data(self.data, seed=recipe.train.seed, count=recipe.generated, valid=recipe.valid)
         typer.echo(
             f"{len(problems.train)} problems to train on, {len(problems.valid)} to choose by, "

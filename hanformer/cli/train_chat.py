@@ -43,7 +43,7 @@ class Chat(TextTraining):
         from hanformer.data.dialogues import open_dialogues
 
         recipe = self.choose()
-        device = self.machine(recipe.start_from)
+        device = self.machine(recipe.start_from, recipe.check_start)
         dialogues = open_dialogues(
             self.data,
             valid=recipe.valid,

@@ -31,7 +31,8 @@ class Classify(TextTraining):
     loss: Annotated[
         str | None,
         typer.Option(
-            help="cross_entropy or focal (one label); zlpr, sigmoid or sigmoid_focal (many). 损失，决定单标签或多标签。"
+            help="cross_entropy, focal or taylor (one label); zlpr, sigmoid or sigmoid_focal (many). "
+            "损失，决定单标签或多标签。"
         ),
     ] = None
     unlabelled: Annotated[
@@ -50,7 +51,7 @@ class Classify(TextTraining):
         from hanformer.tasks.classify.training import train
 
         recipe = self.choose()
-        device = self.machine(recipe.start_from)
+        device = self.machine(recipe.start_from, recipe.check_start)
         texts = open_texts(self.data, recipe, valid_file=recipe.valid_file or None)
         typer.echo(
             f"{len(texts.train):,} texts to train on, {len(texts.valid):,} to choose by, {len(texts.names)} classes"

@@ -30,8 +30,8 @@ class Pair(TextTraining):
     loss: Annotated[
         str | None,
         typer.Option(
-            help="cross_entropy or focal (the class of two texts read together); cosent, simbert or simcse (the cosine "
-            "of two texts read apart). 损失，决定分类或相似度。"
+            help="cross_entropy, focal or taylor (the class of two texts read together); cosent, simbert or simcse "
+            "(the cosine of two texts read apart). 损失，决定分类或相似度。"
         ),
     ] = None
 
@@ -46,7 +46,7 @@ class Pair(TextTraining):
         from hanformer.tasks.pair.training import train
 
         recipe = self.choose()
-        device = self.machine(recipe.start_from)
+        device = self.machine(recipe.start_from, recipe.check_start)
         pairs = open_pairs(self.data, recipe, valid_file=recipe.valid_file or None)
         typer.echo(
             f"{len(pairs.train):,} pairs to train on, {len(pairs.valid):,} to choose by"

@@ -39,7 +39,7 @@ class Pretrain(TextTraining):
         from hanformer.tasks.pretrain.training import train
 
         recipe = self.choose()
-        device = self.machine(recipe.start_from)
+        device = self.machine(recipe.start_from, recipe.check_start)
         corpus = open_corpus(self.data, recipe.valid_file or None)
         held = f"{len(corpus.valid)}" if corpus.valid else f"{recipe.valid:,} rows of them"
         typer.echo(f"files: {len(corpus.train)} to train on, {held} to choose by")

@@ -41,7 +41,7 @@ class Seq2Seq(TextTraining):
         from hanformer.tasks.seq2seq.training import train
 
         recipe = self.choose()
-        device = self.machine(recipe.start_from)
+        device = self.machine(recipe.start_from, recipe.check_start)
         pairs = open_pairs(
             self.data,
             columns=recipe.columns,

@@ -52,7 +52,7 @@ class Tag(TextTraining):
         from hanformer.tasks.tag.training import train
 
         recipe = self.choose()
-        device = self.machine(recipe.start_from)
+        device = self.machine(recipe.start_from, recipe.check_start)
         texts = open_tagged(
             self.data,
             recipe.reading,

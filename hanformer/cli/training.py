@@ -1,7 +1,7 @@
 """What the commands of `hanformer train` share: their options, and the way from these to a run folder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from hanformer.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from hanformer.config import ModelConfig
     from hanformer.tasks.text_recipe import TextRecipe
     from hanformer.train.history import History
     from hanformer.train.options import TrainOptions
@@ -79,17 +80,22 @@ class Training(ABC):
         file = self.out / RUN_FILE
         return file if self.resume and file.exists() else None
 
-    def machine(self, start_from: str = "") -> "torch.device":
-        """The device, with threads and allocator set. Raises UserError where the pretrained model cannot be opened.
+    def machine(
+        self, start_from: str = "", check: Callable[["ModelConfig"], None] | None = None
+    ) -> "torch.device":
+        """The device, with threads and allocator set. Raises UserError where the pretrained model cannot be opened, or
+        its config does not pass the check.
 
-        准备运行设备，并确认预训练模型可以打开。
+        准备运行设备，并确认预训练模型可以打开、与配方相符。
         """
         device = prepare_machine(self.device, self.threads)
         if start_from:
             from hanformer.models.checkpoint import open_checkpoint
 
             try:
-                open_checkpoint(start_from)
+                checkpoint = open_checkpoint(start_from)
+                if check is not None:
+                    check(checkpoint.config({}))
             except UserError as error:
                 raise UserError(f"--start-from: {error}") from None
         return device

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from hanformer.config import ModelConfig
-from hanformer.errors import UserError
 from hanformer.nn.attention.softmax import SoftmaxAttention
+from hanformer.runtime import within_memory
 
 #: The vectors of the conditions that a model has learned, a row for each name.
 CONDITIONS: Final = "conditions.weight"
@@ -27,13 +27,16 @@ def initial(name: str, shape: torch.Size, model: nn.Module, config: ModelConfig)
     """
     path, _, own = name.rpartition(".")
     owner = model.get_submodule(path)
-    try:
+
+    def said(asked: str) -> str:
+        return (
+            f"{name}: no memory for initial weights of shape {list(shape)}{asked}; does the config belong to these "
+            "weights?"
+        )
+
+    with within_memory(said):
         chosen = owner.fresh(own) if isinstance(owner, SoftmaxAttention) else None
         return _drawn(name, shape, config) if chosen is None else chosen
-    except (RuntimeError, MemoryError):
-        raise UserError(
-            f"{name}: no memory for initial weights of shape {list(shape)}; does the config belong to these weights?"
-        ) from None
 
 
 def conditions_by_name(vectors: Tensor, saved: Sequence[str], config: ModelConfig) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
-from hanformer.mechanisms import Mechanism
+from hanformer.mechanisms import Mechanism, Performer
 from hanformer.models.belonging import check_dtype, device_named
 from hanformer.models.checkpoint import Checkpoint, LeftOut, open_checkpoint
 from hanformer.models.encoder_decoder import EncoderDecoder
@@ -29,6 +30,8 @@ from hanformer.models.resizing import SIZES, as_stored, resizer
 from hanformer.models.skeletons import place, to_be_filled
 from hanformer.models.token_rows import Compound, TokenRows, listed
 from hanformer.models.transformer import Transformer, head_names
+from hanformer.nn.attention.performer import PerformerAttention
+from hanformer.runtime import within_memory
 from hanformer.weights.embedded import is_embedded
 
 Model = Transformer | EncoderDecoder
@@ -44,8 +47,31 @@ def build(config: ModelConfig, heads: Sequence[str] = ("lm",)) -> Transformer:
     """A new model of one stack with initial weights, drawn from torch's random state.
 
     按配置新建单栈模型并初始化权重。
+
+    Raises UserError for a config that cannot be built, and where no memory holds the model.
     """
-    return Transformer(config, heads).initialise()
+    with room_for(config, heads):
+        return Transformer(config, heads).initialise()
+
+
+@contextmanager
+def room_for(config: ModelConfig, heads: Sequence[str] = ("lm",)) -> Iterator[None]:
+    """Inside, a model of the config is built; raises UserError with its size where no memory holds it.
+
+    在其中新建模型；内存不足时说明模型的大小。
+    """
+
+    def said(asked: str) -> str:
+        counts = {name: value.numel() for name, value in skeleton(config, heads).state_dict().items()}
+        largest = max(counts, key=counts.__getitem__)
+        return (
+            f"config: no memory for a model of {sum(counts.values()):,} numbers{asked}, of which {largest} has "
+            f"{counts[largest]:,}; take smaller sizes (max_positions={config.max_positions}, "
+            f"hidden_size={config.hidden_size}, layers={config.layers})"
+        )
+
+    with within_memory(said):
+        yield
 
 
 def load(
@@ -193,15 +219,32 @@ def _matched(
 
 
 def _of_its_mechanism(checkpoint: Checkpoint, model: Model) -> list[str]:
-    """Parameters that have another shape than with the attention of the checkpoint: no weights of it fit them."""
+    """Parameters that have another shape than with the attention of the checkpoint, or are drawn in another way: no
+    weights of it fit them."""
     saved = _with_its_mechanism(checkpoint, model.config)
     if saved == model.config:
         return []
+    drawn = _drawn(model) if _drawn_otherwise(saved.attention, model.config.attention) else set()
     before = skeleton(saved, model.heads).state_dict()
     shapes = {name: value.shape for name, value in before.items()}
     return [
-        name for name, value in model.state_dict().items() if shapes.get(name, value.shape) != value.shape
+        name
+        for name, value in model.state_dict().items()
+        if shapes.get(name, value.shape) != value.shape or name in drawn
     ]
+
+
+def _drawn_otherwise(saved: Mechanism, asked: Mechanism) -> bool:
+    """Whether random vectors of the one are not what the other would draw."""
+    if not isinstance(saved, Performer) or not isinstance(asked, Performer):
+        return False
+    return (saved.norms, saved.orthogonal) != (asked.norms, asked.orthogonal)
+
+
+def _drawn(model: Model) -> set[str]:
+    """What Performers keep of their random vectors."""
+    parts = ((name, part) for name, part in model.named_modules() if isinstance(part, PerformerAttention))
+    return {f"{where}.{name}" for where, part in parts for name, _ in part.named_buffers(recurse=False)}
 
 
 def _with_its_mechanism(checkpoint: Checkpoint, config: ModelConfig) -> ModelConfig:

@@ -10,11 +10,13 @@ from typing import Any, Final, TypeVar
 
 import torch
 
+from hanformer.config import ModelConfig
 from hanformer.errors import UserError
-from hanformer.mechanisms import Mechanism, Softmax
 from hanformer.models import Transformer, build, load
 from hanformer.models.belonging import check_vocabulary
+from hanformer.models.checkpoint import open_checkpoint
 from hanformer.models.loading import skeleton
+from hanformer.models.token_rows import Compound
 from hanformer.records import assign, full_name
 from hanformer.text.cutting import CONTINUATION
 from hanformer.text.load import load_tokenizer
@@ -24,7 +26,7 @@ from hanformer.text.vocabulary import Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
 from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions, named_ends
-from hanformer.train.sizes import Sizes
+from hanformer.train.sizes import Sizes, check_kept
 from hanformer.train.theseus import Theseus
 
 _FIRST_WIDE = 0x2E80
@@ -70,13 +72,13 @@ class TextRecipe:
 
     文本任务一次训练的全部选择；各任务在此基础上增加自己的选项。
 
-    `start_from` names a pretrained model to fine-tune, with its tokenizer beside it (empty: from scratch, by `sizes`
-    and `vocabulary`); `attention` replaces the mechanism of either. `maximum_length` counts tokens, special ones
-    included; `token_budget` is the most tokens of a batch; `optimizer` a rule of `train.optimizer`; `tricks` wrap the
-    objective, the first word outermost (`train.tricks`); `theseus.layers` new layers take the place of those of
-    `start_from`, a run of the same task, by a training of their own before this one (`train.theseus`); `valid` is how
-    many rows are held out to choose by where the data has no validation set and `valid_file`, which takes its place,
-    names none.
+    `start_from` names a pretrained model to fine-tune, with its tokenizer beside it (empty: from scratch, by
+    `sizes` and `vocabulary`); `sizes.attention` replaces its mechanism, `sizes.dropout` its dropout.
+    `maximum_length` counts tokens, special ones included; `token_budget` is the most tokens of a batch; `optimizer`
+    a rule of `train.optimizer`; `tricks` wrap the objective, the first word outermost (`train.tricks`);
+    `theseus.layers` new layers take the place of those of `start_from`, a run of the same task, by a training of
+    their own before this one (`train.theseus`); `valid` is how many rows are held out to choose by where the data
+    has no validation set and `valid_file`, which takes its place, names none.
     """
 
     start_from: str = ""
@@ -124,6 +126,18 @@ class TextRecipe:
         """
         if not self.start_from:
             skeleton(self.sizes.config(len(SPECIALS), self.application, max(self.maximum_length, 512)), ())
+
+    def check_start(self, config: ModelConfig) -> None:
+        """Raises UserError for sizes that the pretrained model, of this config, has not: they are for a new one.
+
+        检查所写尺寸与预训练模型是否一致。
+        """
+        check_kept(self.start_from, self.sizes.beside(self.usual_sizes), config)
+
+    @property
+    def usual_sizes(self) -> Sizes:
+        """The sizes of this task where nothing is said. 本任务的默认尺寸。"""
+        return type(self)().sizes
 
     @property
     def named_files(self) -> tuple[str, ...]:
@@ -177,19 +191,41 @@ def make_transformer(
         pad = vocabulary.ids.get(vocabulary.specials.pad or "", None)
         own = {"pad_id": pad, **(changes or {})}
         return build(recipe.sizes.config(size, application, max(recipe.maximum_length, 512), own), heads)
+    model = open_start(recipe, application, heads, changes)
+    check_vocabulary(model.config, tokenizer)
+    _warn_of_rate(recipe, model.config.hidden_size)
+    return model
+
+
+def open_start(
+    recipe: TextRecipe,
+    application: str,
+    heads: Sequence[str],
+    changes: Mapping[str, Any] | None = None,
+    *,
+    keep_tokens: Sequence[int] | None = None,
+    compound_tokens: Sequence[Compound] = (),
+) -> Transformer:
+    """The pretrained model that a recipe names, with the mechanism of attention that it names, else with its own.
+
+    打开配方所指的预训练模型；指定了注意力机制则换用，否则保持原样。
+
+    `changes` and tokens as for `load`; errors as of `make_transformer`, and for sizes that are not those of the model.
+    """
+    recipe.check_start(open_checkpoint(recipe.start_from).config({}))
     model = load(
         recipe.start_from,
         application=application,
         heads=tuple(heads),
-        changes={**_UNCONDITIONED, **(changes or {})},
-        attention=_other_attention(recipe),
+        changes={**_UNCONDITIONED, **recipe.sizes.dropouts(recipe.usual_sizes), **(changes or {})},
+        attention=recipe.sizes.attention,
+        keep_tokens=keep_tokens,
+        compound_tokens=compound_tokens,
         strict=False,
         dtype=torch.float32,  # the weights that learn, whatever the file holds
     )
     if not isinstance(model, Transformer):
         raise UserError(f"{recipe.start_from}: expected a model of one stack, got an encoder and a decoder")
-    check_vocabulary(model.config, tokenizer)
-    _warn_of_rate(recipe, model.config.hidden_size)
     return model
 
 
@@ -202,11 +238,6 @@ def _warn_of_rate(recipe: TextRecipe, width: int) -> None:
             "5e-5 is usual, as by --set learning_rate=2e-5",
             stacklevel=3,
         )
-
-
-def _other_attention(recipe: TextRecipe) -> Mechanism | None:
-    chosen = recipe.sizes.attention
-    return None if isinstance(chosen, Softmax) else chosen
 
 
 def with_tricks(recipe: RecipeT, words: Sequence[str]) -> RecipeT:

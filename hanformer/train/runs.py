@@ -18,8 +18,10 @@ from hanformer.train.options import FREE_ON_RESUME
 from hanformer.weights.atomic import recover_folder, write_text
 
 RUN_FILE = "run.toml"
-RUN_VERSION = 2
-READABLE_VERSIONS = (1, 2)
+RUN_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
+#: These wrote softmax also where no attention had been named.
+_SOFTMAX_UNNAMED = (1, 2)
 BEST, LAST = "best", "last"
 
 Recipe = TypeVar("Recipe")
@@ -73,7 +75,17 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"{path}: expected a table named recipe, got {values.get('recipe')!r}; the run folder is broken: "
             "take the file from a copy, or train again"
         )
-    return values
+    return _in_our_words(values)
+
+
+def _in_our_words(values: dict[str, Any]) -> dict[str, Any]:
+    """A run.toml as this version would have written it."""
+    recipe = values.get("recipe")
+    sizes = recipe.get("sizes") if isinstance(recipe, dict) else None
+    old = values.get("version") in _SOFTMAX_UNNAMED
+    if not old or not isinstance(sizes, dict) or sizes.get("attention") != {"name": "softmax"}:
+        return values
+    return {**values, "recipe": {**values["recipe"], "sizes": {**sizes, "attention": NONE}}}
 
 
 def read_recipe(default: Recipe, path: str | Path) -> Recipe:
@@ -87,7 +99,7 @@ def read_recipe(default: Recipe, path: str | Path) -> Recipe:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a recipe ({error}); expected a TOML file") from None
-    table = values.get("recipe", values)
+    table = _in_our_words(values).get("recipe", values)
     if not isinstance(table, Mapping):
         raise UserError(f"{path}: expected a table named recipe, got {table!r}")
     try:

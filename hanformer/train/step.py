@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hanformer.errors import UserError
+from hanformer.runtime import within_memory
 from hanformer.train.objective import Loss, Objective
 from hanformer.train.precision import Precision
 from hanformer.train.workers import Workers
@@ -45,18 +46,20 @@ def backward(
     The full count is known after the last micro-batch only. The totals are divided by the first one's count,
     which keeps half-precision gradients in range and is exact where there is one micro-batch; `scale` is the
     rest. Where several workers share the update, they agree on the divisor, and each has summed gradients of all.
-    Raises UserError where the objective gives something else than a Loss with a scalar total.
+    Raises UserError where the objective gives something else than a Loss with a scalar total, and where no memory
+    holds what a batch needs.
     """
     workers = workers or Workers()
     totals: list[Tensor] = []
     counts: list[Tensor] = []
     for batch in batches:
-        with precision.autocast():
-            loss = _checked(workers.loss(model, objective, batch))
-        counts.append(_count(loss))
-        if len(counts) == 1:
-            divisor = workers.agreed(counts[0]).clamp(min=1)
-        torch.autograd.backward(precision.scaler.scale(loss.total / divisor))
+        with within_memory(_too_large):
+            with precision.autocast():
+                loss = _checked(workers.loss(model, objective, batch))
+            counts.append(_count(loss))
+            if len(counts) == 1:
+                divisor = workers.agreed(counts[0]).clamp(min=1)
+            torch.autograd.backward(precision.scaler.scale(loss.total / divisor))
         totals.append(loss.total.detach())
     workers.collect()
     total, count = workers.summed(_pair(torch.stack(totals).sum(), torch.stack(counts).sum())).unbind()
@@ -87,6 +90,13 @@ def scale_and_clip(
     if factor.is_cuda or factor != 1.0:
         torch._foreach_mul_(gradients, factor)
     return norm
+
+
+def _too_large(asked: str) -> str:
+    return (
+        f"training: no memory for a batch{asked}; take smaller batches (token_budget), shorter rows (maximum_length), "
+        "or a smaller model (of linear attention: fewer features, a lower order)"
+    )
 
 
 def _checked(loss: object) -> Loss:

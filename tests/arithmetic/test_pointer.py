@@ -279,7 +279,7 @@ def old_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tiny_run(tmp_path_factory.mktemp("runs") / "old", replace(RECIPE, pointer=False), updates=12)
     text = (folder / "run.toml").read_text(encoding="utf-8")
     for line, older in (
-        ("version = 2\n", "version = 1\n"),
+        ("version = 3\n", "version = 1\n"),
         ("pointer = false\n", ""),
         ("r_drop = 0.0\n", ""),
     ):

@@ -15,11 +15,18 @@ from hanformer.arithmetic.evaluation import evaluate
 from hanformer.arithmetic.expression import evaluate as value_of
 from hanformer.arithmetic.expression import parse_written
 from hanformer.arithmetic.layouts import Noise
-from hanformer.arithmetic.recipe import Recipe
+from hanformer.arithmetic.recipe import DEMO, Recipe
 from hanformer.arithmetic.records import Problem
 from hanformer.arithmetic.report import Report, accuracy_table, write_report
 from hanformer.arithmetic.solver import Solution, Solver
-from hanformer.arithmetic.training import discard_run, load_solver, train, training_problems
+from hanformer.arithmetic.training import (
+    discard_run,
+    load_solver,
+    make_layout,
+    make_model,
+    train,
+    training_problems,
+)
 from hanformer.errors import UserError
 from hanformer.mechanisms import Local
 from hanformer.models import load
@@ -187,7 +194,7 @@ def test_incomplete_runs_are_named(run: Path, tmp_path: Path, missing: str) -> N
 
 def test_a_run_of_another_version_is_named(run: Path, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('version = 99\ntask = "arithmetic"\n')
-    with pytest.raises(UserError, match="version 1 or 2, got 99"):
+    with pytest.raises(UserError, match="version 1 or 2 or 3, got 99"):
         load_solver(tmp_path)
     with pytest.raises(UserError, match="no such run folder"):
         load_solver(tmp_path / "nowhere")
@@ -253,7 +260,7 @@ def test_senseless_slots_are_refused_at_once(name: str) -> None:
 
 def test_a_model_in_half_precision_is_fine_tuned_in_full(tmp_path: Path) -> None:
     short = replace(RECIPE.train, updates=1, validate_every=1)
-    recipe = replace(RECIPE, layout="raw", start_from="tiny", train=short)
+    recipe = replace(RECIPE, layout="raw", start_from="tiny", sizes=Recipe().sizes, train=short)
     train(recipe, tiny_data(8), tmp_path / "run")
     weights = load(tmp_path / "run").state_dict().values()
     assert all(weight.dtype == torch.float32 for weight in weights)
@@ -298,3 +305,12 @@ def test_fields_of_one_group_need_no_group() -> None:
     assert recipe.sizes.attention == Local(radius=8)
     with pytest.raises(UserError, match="constants"):
         Recipe().changed({"constants": "1"})
+
+
+def test_a_pretrained_model_takes_a_mechanism_and_no_sizes() -> None:
+    """The sizes of a preset are nobody's wish."""
+    for preset in (Recipe(), DEMO):
+        recipe = replace(preset, layout="raw", start_from="tiny").changed({"attention": "local"})
+        assert make_model(recipe, make_layout(recipe, ())).config.attention == Local()
+    with pytest.raises(UserError, match="layers=1 would be of a new one"):
+        make_model(recipe.changed({"layers": "1"}), make_layout(recipe, ()))

@@ -26,6 +26,8 @@ RECIPE = ChatRecipe(
     token_budget=128,
     maximum_length=32,
 )
+#: For pretrained models, which have sizes of their own.
+TUNED = replace(RECIPE, sizes=ChatRecipe().sizes)
 
 
 def learned(folder: Path, layout: str = "alternating", stop: str = "none") -> OpenedChat:

@@ -22,7 +22,7 @@ from hanformer.tasks.stop_head import StopOptions, logits_at
 from hanformer.tasks.text_recipe import make_tokenizer
 from hanformer.text.vocabulary import DEFAULT_SPECIALS, Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
-from tests.chat.talks import RECIPE, TALKS
+from tests.chat.talks import RECIPE, TALKS, TUNED
 from tests.similarity.tiny import tiny_folder, tiny_tokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "nezha_lm"
@@ -87,7 +87,7 @@ def test_segments_matter() -> None:
 
 def test_a_pretrained_model_is_opened(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "nezha", heads=("lm",), application="lm", position="learned", layers=3)
-    recipe = replace(RECIPE, start_from=str(folder), freeze=1)
+    recipe = replace(TUNED, start_from=str(folder), freeze=1)
     model = make_model(recipe, tiny_tokenizer())
     learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert learns and not [name for name in learns if name.startswith(("embeddings.", "stack.blocks.0."))]

@@ -15,7 +15,7 @@ from hanformer.errors import UserError
 from hanformer.models import Transformer
 from hanformer.tasks.stop_head import StopOptions
 from hanformer.train.runs import read_recipe
-from tests.chat.talks import DATA, RECIPE, TALKS, learned
+from tests.chat.talks import DATA, RECIPE, TALKS, TUNED, learned
 from tests.similarity.tiny import tiny_folder
 
 
@@ -66,7 +66,7 @@ def test_a_pretrained_model_goes_on_learning(tmp_path: Path, position: str) -> N
     folder = tiny_folder(tmp_path / "old", heads=("lm",), application="lm", position=position)
     talks = (("今天", "天气好"), ("雨", "不好"))
     recipe = replace(
-        RECIPE, start_from=str(folder), freeze=1, train=replace(RECIPE.train, updates=2), tricks=("r_drop:1",)
+        TUNED, start_from=str(folder), freeze=1, train=replace(RECIPE.train, updates=2), tricks=("r_drop:1",)
     )
     train(recipe, DialogueData("talks", talks, ()), tmp_path / "run")
     old, new = hanformer.load(folder).state_dict(), hanformer.load(tmp_path / "run").state_dict()
@@ -98,4 +98,4 @@ def test_data_that_cannot_be_learned(tmp_path: Path) -> None:
         train(replace(RECIPE, maximum_length=5), DATA, tmp_path / "a")
     old = tiny_folder(tmp_path / "old", heads=("lm",), application="lm")
     with pytest.raises(UserError, match=r"\[speaker1\]"):
-        train(replace(RECIPE, start_from=str(old), layout="speakers"), DATA, tmp_path / "b")
+        train(replace(TUNED, start_from=str(old), layout="speakers"), DATA, tmp_path / "b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from hanformer.cli.train_pair import Pair
 from hanformer.cli.train_recurrent import Recurrent
 from hanformer.cli.training import TextTraining
 from hanformer.errors import UserError
-from hanformer.models import save
+from hanformer.models import load, save
 from hanformer.tasks.classify.recipe import ClassifyRecipe
 from hanformer.tasks.serving import SERVICES, ServingOptions, open_service
 from hanformer.train.history import History, Record
@@ -187,3 +188,52 @@ def test_one_text_outside_a_list_is_no_list_of_texts(run: Run, tmp_path: Path) -
 def test_only_word_problems_are_judged_without_data(refused: Callable[..., str], tmp_path: Path) -> None:
     write_description(tmp_path, RunDescription("tag", "a.txt", ClassifyRecipe()))
     assert "name what to judge by, such as --data test.tsv" in refused("evaluate", tmp_path)
+
+
+def test_sizes_beside_a_pretrained_model_are_told_before_data_are_read(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    words = ("--data", tmp_path / "no data", "--out", tmp_path / "run", "--start-from", "tiny")
+    for task in ("classify", "pair", "tag", "seq2seq", "pretrain", "chat"):
+        told = refused("train", task, *words, "--set", "layers=1", "--set", "hidden_size=64")
+        assert "--start-from: tiny: a pretrained model keeps its sizes (hidden_size=256, layers=4)" in told
+        assert "change layers in FOLDER/config.json" in told
+    told = refused("train", "arithmetic", *words[2:], "--set", "layout=raw", "--set", "dropout=0.2")
+    assert "dropout=0.2 would be of a new one" in told
+
+
+def test_the_way_to_other_positions_of_a_pretrained_model_leads_there(
+    run: Run, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    """What a refusal says, done: the folder is written, its config changed, and trained on."""
+    data, folder, out = (
+        write_rows(tmp_path / "all.tsv", one_label(40, 0)),
+        tmp_path / "tiny",
+        tmp_path / "run",
+    )
+    small = SMALL[6:]
+    words = ("train", "classify", "--data", data, "--out", out, *small, "--set", "attention=synthesizer")
+    told = refused(*words, "--set", "position=none", "--start-from", "tiny")
+    assert "hanformer convert tiny FOLDER), change position in FOLDER/config.json" in told
+    assert run("convert", "tiny", folder)[0] == 0
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "position": "none"}), "utf-8")
+    assert run(*words, "--set", "position=none", "--start-from", folder)[0] == 0
+    found = load(out).config
+    assert found.position == "none" and found.attention.name == "synthesizer"
+
+
+def test_a_new_model_of_every_choice_that_sizes_have(run: Run, tmp_path: Path) -> None:
+    data, out = write_rows(tmp_path / "all.tsv", one_label(40, 0)), tmp_path / "run"
+    chosen = {
+        "residual_attention": True,
+        "key_value_heads": 1,
+        "attention_key_size": 4,
+        "relative_distance": 20,
+    }
+    named = [word for name, value in chosen.items() for word in ("--set", f"{name}={str(value).lower()}")]
+    words = ("train", "classify", "--data", data, "--out", out, *SMALL, "--set", "position=relative_buckets")
+    code, _, error = run(*words, *named)
+    assert code == 0, error
+    config = load(out).config
+    assert {name: getattr(config, name) for name in chosen} == chosen

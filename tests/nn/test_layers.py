@@ -77,6 +77,13 @@ def test_embeddings(position: str, norm_place: str) -> None:
     torch.testing.assert_close(layer(torch.tensor([7, 8, 9]), layout), expected, **EXACT)
 
 
+def test_sinusoidal_positions_are_pairs_of_channels() -> None:
+    for sizes in ({"hidden_size": 15, "attention_heads": 3}, {"embedding_size": 7}):
+        with pytest.raises(UserError, match="sinusoidal positions are pairs of channels"):
+            build(tiny_config(position="sinusoidal", **sizes))
+    build(tiny_config(position="sinusoidal", hidden_size=15, attention_heads=3, embedding_size=8))
+
+
 def test_sinusoidal_positions_do_not_drown_the_tokens() -> None:
     model = build(tiny_config(position="sinusoidal", norm_place="pre", hidden_size=768))
     table = sinusoidal(torch.arange(1), 768)

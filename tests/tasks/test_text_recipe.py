@@ -10,6 +10,7 @@ import torch
 
 from hanformer import ModelConfig, build, save
 from hanformer.errors import UserError
+from hanformer.mechanisms import Atrous, Local, Mechanism, Softmax
 from hanformer.models.checkpoint import LeftOut
 from hanformer.models.self_terminating import TerminatingTransformer
 from hanformer.models.terminating_files import save_terminating
@@ -82,3 +83,41 @@ def test_a_rate_for_small_models_is_told_where_a_large_one_is_tuned(
     make_transformer(replace(large, optimizer="muon"), tokenizer, "encoder", ("lm",))
     make_transformer(large.changed({"learning_rate": "5e-5"}), tokenizer, "encoder", ("lm",))
     assert not recwarn.list
+
+
+TOKENIZER = WordPieceTokenizer(Vocabulary(SPECIALS))
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [({}, Local(3)), ({"attention": "softmax"}, Softmax()), ({"attention": "atrous"}, Atrous())],
+)
+def test_a_mechanism_that_is_named_is_taken_and_else_its_own(
+    tmp_path: Path, named: dict[str, str], expected: Mechanism
+) -> None:
+    save(random_model(tiny_config(attention=Local(3)), dtype=torch.float32), tmp_path)
+    recipe = TextRecipe(start_from=str(tmp_path)).changed(named)
+    assert make_transformer(recipe, TOKENIZER, "encoder", ()).config.attention == expected
+
+
+def test_a_new_model_has_softmax_unless_another_is_named() -> None:
+    for named, expected in (({}, Softmax()), ({"attention": "local"}, Local())):
+        model = make_transformer(TextRecipe().changed(named), TOKENIZER, "encoder", ())
+        assert model.config.attention == expected
+
+
+def test_sizes_beside_a_pretrained_model_are_its_own_or_refused(tmp_path: Path) -> None:
+    save(random_model(tiny_config(), dtype=torch.float32), tmp_path)
+    own = TextRecipe(start_from=str(tmp_path)).changed({"hidden_size": "16", "position": "learned"})
+    assert make_transformer(own, TOKENIZER, "encoder", ()).config.layers == 2
+    with pytest.raises(
+        UserError,
+        match=r"its sizes \(layers=2, position=learned\), and layers=1, position=alibi would be of a new",
+    ):
+        make_transformer(own.changed({"layers": "1", "position": "alibi"}), TOKENIZER, "encoder", ())
+    with pytest.raises(UserError, match="hidden_size=32 would be of a new one: leave that out$"):
+        make_transformer(own.changed({"hidden_size": "32"}), TOKENIZER, "encoder", ())
+    other = make_transformer(
+        own.changed({"dropout": "0.3", "attention_dropout": "0.2"}), TOKENIZER, "encoder", ()
+    )
+    assert (other.config.dropout, other.config.attention_dropout) == (0.3, 0.2)

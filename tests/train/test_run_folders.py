@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from hanformer.errors import UserError
-from hanformer.train.runs import RunDescription, check_folder
+from hanformer.mechanisms import Local, Softmax
+from hanformer.tasks.text_recipe import TextRecipe
+from hanformer.train.runs import (
+    RunDescription,
+    check_folder,
+    read_description,
+    read_recipe,
+    write_description,
+)
+from hanformer.train.sizes import Sizes
 
 
 @dataclass(frozen=True)
@@ -51,3 +60,21 @@ def test_choices_that_did_not_exist_were_off(tmp_path: Path) -> None:
 def test_what_changes_the_weights_is_refused(tmp_path: Path, recipe: Recipe, name: str) -> None:
     with pytest.raises(UserError, match=name):
         check(tmp_path, saved(), recipe)
+
+
+@pytest.mark.parametrize(("version", "read"), [(1, None), (2, None), (3, Softmax())])
+def test_softmax_that_an_older_version_wrote_was_not_asked_for(
+    tmp_path: Path, version: int, read: Softmax | None
+) -> None:
+    """Softmax stood there whatever mechanism the pretrained model had: such a run goes on with that."""
+    recipe = TextRecipe(start_from="tiny", sizes=Sizes(attention=Softmax()))
+    write_description(tmp_path, RunDescription("t", "d", recipe, version=version))
+    found = read_recipe(TextRecipe(), tmp_path / "run.toml")
+    assert found == TextRecipe(start_from="tiny", sizes=Sizes(attention=read))
+    check_folder(tmp_path, read_description(tmp_path), RunDescription("t", "d", found), resume=True)
+
+
+def test_a_mechanism_that_an_older_version_wrote_is_kept(tmp_path: Path) -> None:
+    recipe = TextRecipe(sizes=Sizes(attention=Local(4)))
+    write_description(tmp_path, RunDescription("t", "d", recipe, version=2))
+    assert read_recipe(TextRecipe(), tmp_path / "run.toml") == recipe

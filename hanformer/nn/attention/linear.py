@@ -14,6 +14,7 @@ from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.mechanisms import Linear
 from hanformer.nn.attention.feature_maps import Cosine, DoubleSoftmax, Elu, FeatureMap, Monomials
+from hanformer.nn.attention.feature_memory import room_for_features
 from hanformer.nn.attention.linear_state import LinearState
 from hanformer.nn.attention.linear_sums import (
     Keys,
@@ -91,7 +92,7 @@ class LinearAttention(SoftmaxAttention):
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor, batch: Pass) -> Tensor:
         """[N, H, D], [N, G, D] and [N, G, D'] to [N, H, D']."""
-        with torch.autocast(query.device.type, enabled=False):
+        with room_for_features(self.feature_map(), query), torch.autocast(query.device.type, enabled=False):
             if batch.keep:
                 mixed, weights = self._mix_pairs(query, key, value, batch.visibility)
                 batch.weights.append(weights)

@@ -143,8 +143,15 @@ def relative_of(config: ModelConfig, bidirectional: bool) -> RelativePositions |
     """The relative positions that a config asks for, shared by all layers of a stack; None where there are none.
 
     按配置建立相对位置模块。
+
+    Raises UserError for codes that would be added to keys and values of different sizes.
     """
     if config.position == "relative_sinusoidal":
+        if config.key_size != config.head_size:
+            raise UserError(
+                f"attention: relative_sinusoidal adds one code to keys and values, and keys of {config.key_size} "
+                f"channels go with values of {config.head_size}: leave attention_key_size out, or take another position"
+            )
         return SinusoidalRelative(config.key_size, config.relative_distance)
     if config.position == "relative_buckets":
         return BucketedBias(config, bidirectional)

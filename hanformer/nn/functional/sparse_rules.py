@@ -16,12 +16,15 @@ from hanformer.errors import UserError
 from hanformer.nn.functional.rules import Rule, Tokens
 from hanformer.nn.functional.spans import Span
 
+#: The most of a radius or a rate: no row has as many tokens.
+_MOST = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class Local(Rule):
     """A token looks at its neighbours: |i − j| <= radius, a window of 2·radius + 1. 局部注意力。
 
-    Raises UserError for a radius that is not a whole number, 0 or more.
+    Raises UserError for a radius that is not a whole number from 0 to 2³¹ − 1.
     """
 
     radius: int
@@ -42,7 +45,7 @@ class Local(Rule):
 class Atrous(Rule):
     """A token looks at every rate-th: i − j is a multiple of rate, 0 included. 空洞注意力。
 
-    Raises UserError for a rate that is not a whole number, 1 or more.
+    Raises UserError for a rate that is not a whole number from 1 to 2³¹ − 1.
     """
 
     rate: int
@@ -91,6 +94,8 @@ class Sparse(Rule):
 
 
 def require_whole(name: str, value: object, least: int) -> None:
-    """Raises UserError unless the value is a whole number, `least` or more. 检查整数选项。"""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UserError(f"{name}: expected a whole number, {least} or more, got {value!r}")
+    """Raises UserError unless the value is a whole number from `least` to what 32 bits count to. 检查整数选项。"""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _MOST:
+        raise UserError(
+            f"{name}: expected a whole number, {least} or more and at most {_MOST}, got {value!r}"
+        )

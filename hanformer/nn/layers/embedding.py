@@ -23,13 +23,19 @@ class Embeddings(nn.Module):
     what was learned is multiplied by √E first. Source: Vaswani et al. 2017, section 3.4; bert4keras does not
     multiply. The map (with a bias where all layers have one) stands only where the embedding's width E differs from
     the hidden size C.
-    Shapes: ids [N] to [N, C]. Raises UserError for ids, segments or positions out of range.
+    Shapes: ids [N] to [N, C]. Raises UserError for sinusoidal positions and an odd width, and for ids, segments or
+    positions out of range.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         width = config.embedding_width
+        if config.position == "sinusoidal" and width % 2:
+            raise UserError(
+                f"config: sinusoidal positions are pairs of channels, and embeddings of {width} are no pairs: take an "
+                "even hidden_size (or embedding_size), or another position"
+            )
         own_segments = config.segment_vocab_size and not config.shared_segment_embeddings
         self.token = nn.Embedding(config.vocab_size, width)
         self.segment = nn.Embedding(config.segment_vocab_size, width) if own_segments else None

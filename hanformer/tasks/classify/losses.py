@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hanformer.errors import UserError
+from hanformer.nn.functional.normalisers import TaylorSoftmax
 from hanformer.train.losses.cross_entropy import cross_entropy
 from hanformer.train.losses.focal import focal, focal_of_logs
 from hanformer.train.losses.numerics import sum_rows, widened
@@ -45,7 +46,8 @@ class LossKind:
     `many`: an example may have any number of labels. `make` of class weights [K] or None, and of label smoothing, which
     `smooths` says whether the loss knows. `probabilities` of logits [..., K]. `balance` makes weights of classes from
     targets, bool [N, K]; None where the loss balances by itself. `tuned`: the threshold is chosen on the validation set
-    unless the recipe says otherwise.
+    unless the recipe says otherwise. `link` makes logits of what the classifier gives: with another normaliser than
+    softmax they are its log-probabilities, whose softmax is itself, so that tricks and predictions know nothing of it.
     """
 
     many: bool
@@ -54,6 +56,7 @@ class LossKind:
     balance: Callable[[Tensor], Tensor] | None = None
     smooths: bool = False
     tuned: bool = False
+    link: Callable[[Tensor], Tensor] | None = None
 
     @property
     def divergence(self) -> Divergence:
@@ -146,9 +149,12 @@ def _counts(targets: Tensor) -> Tensor:
 
 
 _softmax = partial(torch.softmax, dim=-1)
+#: Monotone, so that the highest score is the most probable class.
+TAYLOR = TaylorSoftmax(order=4, monotone=True)
 LOSSES: dict[str, LossKind] = {
     "cross_entropy": LossKind(False, _cross_entropy, _softmax, even_weights, smooths=True),
     "focal": LossKind(False, _focal, _softmax, even_weights),
+    "taylor": LossKind(False, _cross_entropy, _softmax, even_weights, smooths=True, link=TAYLOR.log),
     "zlpr": LossKind(True, _zlpr, zlpr_probabilities),
     "sigmoid": LossKind(True, _sigmoid, torch.sigmoid, even_sides, tuned=True),
     "sigmoid_focal": LossKind(True, _sigmoid_focal, torch.sigmoid, tuned=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -35,20 +36,26 @@ class ClassScores(nn.Module):
 
 
 class Classifier(nn.Module):
-    """One vector of each row by a pooling, and a score for every class.
+    """One vector of each row by a pooling, and a score for every class, as the link of the loss makes it.
 
-    对每行池化得到一个向量，再给出各类打分。
+    对每行池化得到一个向量，再给出各类打分（按损失的 link 变换）。
     """
 
-    def __init__(self, transformer: Transformer, classifier: ClassScores, pooling: str) -> None:
+    def __init__(
+        self,
+        transformer: Transformer,
+        classifier: ClassScores,
+        pooling: str,
+        link: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.transformer, self.classifier = transformer, classifier
-        self._pooled = run_of(pooling, transformer)
+        self._pooled, self._link = run_of(pooling, transformer), link
 
     def forward(self, batch: LabelledBatch) -> Tensor:
         """A packed batch to [B, K]."""
         scores: Tensor = self.classifier(self._pooled(batch.token_ids, batch.layout))
-        return scores
+        return scores if self._link is None else self._link(scores)
 
 
 def make_classifier(recipe: ClassifierRecipe, tokenizer: Tokenizer, classes: int) -> Classifier:
@@ -63,7 +70,7 @@ def make_classifier(recipe: ClassifierRecipe, tokenizer: Tokenizer, classes: int
     scores = ClassScores(config.hidden_size, classes, config.dropout)
     initialise(scores, config.initial_deviation)
     freeze_lowest(transformer, recipe.freeze)
-    return Classifier(transformer, scores, recipe.pooling)
+    return Classifier(transformer, scores, recipe.pooling, recipe.kind.link)
 
 
 def open_classifier(
@@ -77,7 +84,8 @@ def open_classifier(
     scores = ClassScores(transformer.config.hidden_size, classes, 0.0)
     load_part(scores, "classifier", folder)
     weight = transformer.embeddings.token.weight
-    return Classifier(transformer, scores.to(weight.device, weight.dtype), recipe.pooling).eval()
+    scores.to(weight.device, weight.dtype)
+    return Classifier(transformer, scores, recipe.pooling, recipe.kind.link).eval()
 
 
 def heads_of(recipe: ClassifierRecipe) -> tuple[str, ...]:

@@ -26,8 +26,8 @@ class ClassifierRecipe(TextRecipe):
     带分类器的任务共有的选项。
 
     `loss` is a word of `losses.LOSSES`; `pooling` makes one vector of a text: cls (the first token), mean, last or
-    pooled (the pretrained pooler). `class_weights` none or balanced; `label_smoothing` a share, for cross_entropy.
-    `freeze`: the embeddings and so many lowest layers of a pretrained model stay as they are. Texts longer than
+    pooled (the pretrained pooler). `class_weights` none or balanced; `label_smoothing` a share, for cross_entropy and
+    taylor. `freeze`: the embeddings and so many lowest layers of a pretrained model stay as they are. Texts longer than
     `maximum_length` are read by windows that share `overlap` tokens: training draws one of them each epoch, and what is
     predicted is the mean of their scores. `limit` takes that many labelled rows, drawn by the seed (0: all). `label`
     names the column of labels (a name, or a number from 1).
@@ -88,7 +88,7 @@ class ClassifierRecipe(TextRecipe):
         if kind is None:
             return
         if self.label_smoothing and not kind.smooths:
-            raise UserError(f"label_smoothing: goes with loss=cross_entropy, not with {self.loss}")
+            raise UserError(f"label_smoothing: goes with loss=cross_entropy or taylor, not with {self.loss}")
         if self.class_weights != "none" and kind.balance is None:
             raise UserError(f"class_weights: the loss {self.loss} balances classes by itself; leave them out")
 
@@ -99,7 +99,7 @@ def _options() -> TrainOptions:
 
 @dataclass(frozen=True)
 class ClassifyRecipe(ClassifierRecipe):
-    """Choices of classification, of one label (cross_entropy, focal) or many (zlpr, sigmoid, sigmoid_focal).
+    """Choices of classification, of one label (cross_entropy, focal, taylor) or many (zlpr, sigmoid, sigmoid_focal).
 
     文本分类任务的选项：单标签或多标签，由损失决定。
 

@@ -9,7 +9,7 @@ from hanformer.tasks.classify.recipe import WEIGHTS, ClassifierRecipe
 from hanformer.tasks.pair.losses import VECTOR_LOSSES
 from hanformer.train.options import TrainOptions
 
-CLASS_LOSSES = ("cross_entropy", "focal")
+CLASS_LOSSES = ("cross_entropy", "focal", "taylor")
 #: What compares predicted distributions has nothing to compare where vectors are trained.
 _OF_CLASSES = ("r_drop", "vat", "noise_penalty", "mixup")
 
@@ -20,8 +20,8 @@ def _options() -> TrainOptions:
 
 @dataclass(frozen=True)
 class PairRecipe(ClassifierRecipe):
-    """Choices of pairs: classes of pairs that are read together (cross_entropy, focal), or vectors of texts that are
-    read apart and compared by their cosine (cosent, simbert, simcse).
+    """Choices of pairs: classes of pairs that are read together (cross_entropy, focal, taylor), or vectors of texts
+    that are read apart and compared by their cosine (cosent, simbert, simcse).
 
     文本对任务的选项：拼接后分类（交互式），或分别编码后比较余弦（双塔式），由损失决定。
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.tasks.stop_head import StopOptions
 from hanformer.tasks.text_recipe import TextRecipe, VocabularyOptions
 from hanformer.train.options import TrainOptions
-from hanformer.train.sizes import Sizes
+from hanformer.train.sizes import Sizes, check_kept
 from hanformer.train.tricks import tricks_named
 
 #: Objective -> the application that the model is built for.
@@ -125,6 +126,12 @@ class PretrainRecipe(TextRecipe):
         tricks_named(self.tricks)
         if (self.new_words or self.freeze) and not self.start_from:
             raise UserError("new_words and freeze are for a pretrained model; name one (--start-from)")
+
+    def check_start(self, config: ModelConfig) -> None:
+        """As every recipe's, and for the width of the embedding."""
+        super().check_start(config)
+        if self.embedding_size not in (None, config.embedding_width):
+            check_kept(self.start_from, {"embedding_size": self.embedding_size}, config)
 
     def check_together(self) -> None:
         """Raises UserError for a head that must stop, and for tea_forn, where not all is written from left to right.

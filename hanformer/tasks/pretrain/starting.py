@@ -5,15 +5,19 @@ from __future__ import annotations
 import string
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 from hanformer.errors import UserError
-from hanformer.mechanisms import Softmax
-from hanformer.models import Transformer, load
+from hanformer.models import Transformer
 from hanformer.tasks.freezing import freeze_lowest
 from hanformer.tasks.pretrain.recipe import PretrainRecipe
 from hanformer.tasks.prompting import positions
-from hanformer.tasks.text_recipe import SPECIALS, VocabularyOptions, make_tokenizer, make_transformer
+from hanformer.tasks.text_recipe import (
+    SPECIALS,
+    VocabularyOptions,
+    make_tokenizer,
+    make_transformer,
+    open_start,
+)
 from hanformer.text.cutting import CONTINUATION
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
@@ -106,19 +110,7 @@ def starting_model(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
 def _with_rows(recipe: PretrainRecipe, tokenizer: Tokenizer) -> Transformer:
     base = _wordpiece(recipe.start_from)
     kept, pieces = word_rows(base, tokenizer.vocabulary)
-    chosen = recipe.sizes.attention
-    model: Any = load(
-        recipe.start_from,
-        application=recipe.application,
-        heads=("lm",),
-        attention=None if isinstance(chosen, Softmax) else chosen,
-        keep_tokens=kept,
-        compound_tokens=pieces,
-        strict=False,
-    )
-    if not isinstance(model, Transformer):
-        raise UserError(f"{recipe.start_from}: expected a model of one stack, got an encoder and a decoder")
-    return model
+    return open_start(recipe, recipe.application, ("lm",), keep_tokens=kept, compound_tokens=pieces)
 
 
 def word_rows(base: WordPieceTokenizer, larger: Vocabulary) -> tuple[list[int], list[list[int]]]:

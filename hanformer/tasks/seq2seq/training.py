@@ -15,6 +15,7 @@ from hanformer.data.batches import TokenBudgetBatches
 from hanformer.data.sequences import Pair, join_pairs
 from hanformer.errors import UserError
 from hanformer.models import EncoderDecoder
+from hanformer.models.loading import room_for
 from hanformer.models.terminating_files import WritingModel
 from hanformer.tasks.freezing import freeze_lowest
 from hanformer.tasks.seq2seq.conditions import check_conditions, conditions_of
@@ -85,7 +86,9 @@ def make_model(recipe: Seq2SeqRecipe, tokenizer: Tokenizer, conditions: Sequence
         max(recipe.maximum_length, recipe.target_length, 512),
         {"decoder_layers": recipe.decoder_layers, "pad_id": vocabulary.pad_id},
     )
-    return recipe.stop.put_on(EncoderDecoder(config).initialise(), vocabulary.sep_id)
+    with room_for(config):
+        two_stacks = EncoderDecoder(config).initialise()
+    return recipe.stop.put_on(two_stacks, vocabulary.sep_id)
 
 
 def _prepared(recipe: Seq2SeqRecipe, data: PairData, tokenizer: Tokenizer) -> Prepared[Any]:

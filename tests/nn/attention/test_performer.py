@@ -291,6 +291,30 @@ def test_another_number_of_features_draws_them_anew(tmp_path: Path) -> None:
     torch.testing.assert_close(met, torch.diag(met.diagonal()), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("other", [{"norms": "root"}, {"orthogonal": False}])
+def test_vectors_that_are_drawn_otherwise_are_drawn_anew(tmp_path: Path, other: dict[str, object]) -> None:
+    config = tiny_config(attention=Performer(features=16, redraw=0))
+    model = random_model(config, dtype=torch.float32)
+    save(model, tmp_path)
+    with pytest.warns(UserWarning, match="new, with initial weights.*projection"):
+        found = load(tmp_path, attention=Performer(features=16, redraw=0, **other))
+    first, second = (each.stack.blocks[0].attention for each in (model, found))
+    assert torch.equal(first.query.weight, second.query.weight)
+    lengths, size = second.projection.norm(dim=1), config.key_size
+    assert torch.allclose(lengths, torch.full_like(lengths, size**0.5)) == ("norms" in other)
+    met = second.projection[:size] @ second.projection[:size].T
+    assert torch.allclose(met, torch.diag(met.diagonal()), atol=1e-4) == ("norms" in other)
+
+
+def test_vectors_that_are_drawn_alike_are_kept(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    model = random_model(tiny_config(attention=Performer(features=16)), dtype=torch.float32)
+    save(model, tmp_path)
+    found = load(tmp_path, attention=Performer(features=16, kernel="relu", redraw=5))
+    assert not recwarn.list
+    first, second = (each.stack.blocks[0].attention for each in (model, found))
+    assert torch.equal(first.projection, second.projection)
+
+
 def test_many_features_are_near_softmax() -> None:
     """With small queries and keys and many features, the output is that of softmax attention."""
     config = tiny_config(application="lm", attention=Performer(features=4096))

@@ -151,3 +151,12 @@ def test_the_padded_form_has_the_same_positions(position: str) -> None:
     found = PaddedTransformer(model)(ids, segments, real)["sequence"]
     expected = model(ids, segments, attention_mask=real).sequence
     torch.testing.assert_close(found, expected, **EXACT)
+
+
+def test_codes_of_one_size_want_keys_and_values_of_one_size() -> None:
+    config = tiny_config(position="relative_sinusoidal", attention_heads=2, attention_key_size=4)
+    with pytest.raises(
+        UserError, match="keys of 4 channels go with values of 8: leave attention_key_size out"
+    ):
+        build(config)
+    build(config.changed({"attention_key_size": 8}))

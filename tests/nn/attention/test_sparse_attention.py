@@ -15,7 +15,15 @@ from hanformer.models import Transformer
 from hanformer.nn.attention.cache import KeyValueCache
 from hanformer.nn.attention.rolling import RollingCache
 from hanformer.nn.functional import cutting
-from tests.harness import EXACT, UncachedState, check_model, random_model, random_rows, tiny_config
+from tests.harness import (
+    EXACT,
+    UncachedState,
+    check_model,
+    random_model,
+    random_rows,
+    run_packed,
+    tiny_config,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -193,3 +201,19 @@ def test_generation_equals_generation_without_a_cache(attention: Mechanism, rule
         expected = generate(lambda tokens, state: state.step(tokens), anew, anew.logits(1)[:, 0], **options)
     found = generate(model.step, state, logits, **options)
     assert [h[0].tokens for h in found] == [h[0].tokens for h in expected]
+
+
+@pytest.mark.parametrize(
+    "record", [Local(2**31 - 1), Atrous(2**31 - 1), Sparse(3, 2**31 - 1), Sparse(2**31 - 1, 3)]
+)
+def test_the_largest_sizes_train_and_decode(record: Mechanism) -> None:
+    """Nothing is made of their size: long rows are cut, and written on."""
+    model = random_model(
+        tiny_config(attention=record, application="lm", position="none", segment_vocab_size=1)
+    )
+    rows = random_rows(model.config, (90, 70))
+    run_packed(model.train(), rows)[0].sum().backward()
+    expected = run_packed(model.eval(), rows)[1]
+    _, state = model.prompt([row[:-1] for row in rows.ids])
+    step = model.step(torch.tensor([[row[-1]] for row in rows.ids]), state)
+    torch.testing.assert_close(step[:, -1], expected[[89, 159]], **EXACT)

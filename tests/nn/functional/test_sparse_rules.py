@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -83,3 +85,11 @@ def test_sizes_that_cannot_be_meant(build: object) -> None:
 def test_sizes_of_another_type(value: object) -> None:
     with pytest.raises(UserError, match="radius: expected a whole number, 0 or more"):
         Local(value)
+
+
+@pytest.mark.parametrize("build", [Local, Atrous, lambda size: Sparse(3, size), lambda size: Sparse(size, 3)])
+@pytest.mark.parametrize("size", [2**31, 10**30])
+def test_sizes_beyond_all_rows(build: Callable[[int], Rule], size: int) -> None:
+    with pytest.raises(UserError, match=f"at most 2147483647, got {size}"):
+        build(size)
+    assert build(2**31 - 1).spans

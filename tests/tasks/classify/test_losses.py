@@ -10,9 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from hanformer.errors import UserError
-from hanformer.tasks.classify.losses import LOSSES, class_tricks, even_sides, even_weights, softmax_focal
+from hanformer.tasks.classify.losses import (
+    LOSSES,
+    TAYLOR,
+    class_tricks,
+    even_sides,
+    even_weights,
+    softmax_focal,
+)
+from hanformer.train.losses.normalised import normalised_cross_entropy
 from hanformer.train.losses.zlpr import zlpr
 from hanformer.train.objective import Loss
+from tests.harness.losses import LossCase, check_loss
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, -3.0], [1.0, 1.0, 1.0]], dtype=torch.float64)
 LABELS = torch.tensor([0, 2, 1])
@@ -39,6 +48,34 @@ def test_weights_multiply_each_example_and_its_count() -> None:
         assert float(found.count) == 7.0
         plain = LOSSES[word].make(None, 0.0)(LOGITS, LABELS)
         assert float(plain.total) == pytest.approx(float(rows.sum())) and float(plain.count) == 3.0
+
+
+def of_taylor(scores: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+    """The loss of each row, of what a classifier gives."""
+    kind = LOSSES["taylor"]
+    assert kind.link is not None
+    logits, loss_of = kind.link(scores), kind.make(None, smoothing)
+    rows = [loss_of(logits[row : row + 1], labels[row : row + 1]).total for row in range(len(labels))]
+    return torch.stack(rows) if rows else logits.sum(-1)
+
+
+def test_the_taylor_loss_in_the_harness() -> None:
+    source = torch.Generator().manual_seed(5)
+    scores = torch.randn(6, 5, dtype=torch.float64, generator=source)
+    labels = torch.tensor([0, 4, 2, 2, 1, 3])
+    perfect = 1e4 * torch.nn.functional.one_hot(labels, 5).double()
+    check_loss(LossCase("taylor", of_taylor, scores, labels, perfect, twice=False))
+
+
+def test_the_taylor_loss_is_that_of_its_normaliser_and_so_are_its_probabilities() -> None:
+    kind = LOSSES["taylor"]
+    logits = kind.link(LOGITS)
+    expected = normalised_cross_entropy(LOGITS, LABELS, TAYLOR)
+    torch.testing.assert_close(of_taylor(LOGITS, LABELS).sum(), expected.total)
+    torch.testing.assert_close(kind.probabilities(logits), TAYLOR(LOGITS))
+    assert (kind.probabilities(logits) - LOGITS.softmax(-1)).abs().max() > 0.01
+    smoothed = 0.8 * expected.total - 0.2 * TAYLOR.log(LOGITS).mean(-1).sum()
+    torch.testing.assert_close(of_taylor(LOGITS, LABELS, 0.2).sum(), smoothed)
 
 
 def test_losses_of_many_labels_are_sums_over_classes() -> None:

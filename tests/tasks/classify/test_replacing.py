@@ -22,6 +22,7 @@ from hanformer.train.history import Record
 from hanformer.train.progress import LineReporter, SilentReporter
 from hanformer.train.running import REPLACING
 from hanformer.train.runs import RUN_FILE, read_description
+from hanformer.train.sizes import Sizes
 from hanformer.train.theseus import Theseus
 from tests.tasks.classify.toy import ONE, RECIPE, one_label, write_rows
 
@@ -39,7 +40,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shallow(deep: Path, **changes: object) -> ClassifyRecipe:
     """Half as many layers, by updates enough to see both stages."""
     short = replace(RECIPE.train, updates=12, validate_every=4, checkpoint_every=3, log_every=1)
-    return replace(RECIPE, start_from=str(deep), theseus=Theseus(2), train=short, **changes)  # type: ignore[arg-type]
+    return replace(DEEP, start_from=str(deep), theseus=Theseus(2), train=short, **changes)  # type: ignore[arg-type]
 
 
 def test_a_run_of_fewer_layers_that_still_knows(deep: Path, tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_cut_in_either_stage_it_ends_with_the_same_weights(deep: Path, tmp_path:
 
 
 def test_a_head_is_taken_over_where_its_classes_are_the_same(deep: Path, tmp_path: Path) -> None:
-    plain = replace(RECIPE, start_from=str(deep / "best"), train=replace(RECIPE.train, updates=1))
+    plain = replace(DEEP, start_from=str(deep / "best"), train=replace(RECIPE.train, updates=1))
     first = train(plain, ONE, tmp_path / "same").validations[0].metrics["micro_f1"]
     others = replace(ONE, names=ClassNames(tuple(reversed(ONE.names.names))))
     anew = train(plain, others, tmp_path / "other").validations[0].metrics["micro_f1"]
@@ -97,7 +98,10 @@ def test_a_head_is_taken_over_where_its_classes_are_the_same(deep: Path, tmp_pat
     [
         (lambda run: replace(shallow(run), theseus=Theseus(3)), "a number of layers that divides 4, got 3"),
         (lambda run: shallow(run, freeze=1), "leave out freeze"),
-        (lambda run: replace(shallow(run), start_from="tiny"), "expected such a run, with the same labels"),
+        (
+            lambda run: replace(shallow(run), start_from="tiny", sizes=Sizes()),
+            "expected such a run, with the same labels",
+        ),
         (lambda run: replace(shallow(run), start_from=""), "name a run of this task"),
         (
             lambda run: replace(shallow(run), train=replace(RECIPE.train, shard=True)),

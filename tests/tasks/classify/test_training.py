@@ -13,7 +13,9 @@ import hanformer
 from hanformer.errors import UserError
 from hanformer.models import Transformer
 from hanformer.tasks.classify import ClassifyRecipe, train
+from hanformer.tasks.classify.examples import text_windows
 from hanformer.tasks.classify.labels import ClassNames
+from hanformer.tasks.classify.losses import TAYLOR
 from hanformer.tasks.serving import ServingOptions, open_service
 from hanformer.train.runs import read_recipe
 from tests.tasks.classify.toy import MANY, ONE, RECIPE, many_labels, one_label, write_rows
@@ -45,6 +47,18 @@ def test_one_label_is_learned_and_served(tmp_path: Path) -> None:
         service.evaluate("x", tmp_path)
 
 
+def test_a_taylor_softmax_is_learned_and_served(tmp_path: Path) -> None:
+    assert best(train(replace(RECIPE, loss="taylor"), ONE, tmp_path / "run")) > 0.93
+    judge = open_service(tmp_path / "run", OPTIONS).judge
+    kept = {}
+    judge.model.classifier.register_forward_hook(lambda module, given, scores: kept.update(scores=scores))
+    said = judge.answers(["甲天乙"], lambda tokenizer, text: text_windows(tokenizer, text, 24, 4))
+    name, probability = said[0].split()
+    expected = TAYLOR(kept["scores"])[0]
+    assert name == "天" and float(probability) == pytest.approx(float(expected.max()), abs=1e-4)
+    assert float(kept["scores"].softmax(-1).max()) != pytest.approx(float(expected.max()), abs=1e-3)
+
+
 @pytest.mark.parametrize("loss", ["zlpr", "sigmoid"])
 def test_many_labels_are_learned_and_served(tmp_path: Path, loss: str) -> None:
     assert best(train(replace(RECIPE, loss=loss), MANY, tmp_path / "run")) > 0.93
@@ -62,6 +76,7 @@ def test_many_labels_are_learned_and_served(tmp_path: Path, loss: str) -> None:
     [
         ("focal", ("fgm", "mixup:0.2"), "cls"),
         ("cross_entropy", ("r_drop", "gradient_penalty", "noise"), "cls"),
+        ("taylor", ("r_drop", "vat", "noise_penalty", "mixup"), "mean"),
         ("zlpr", ("r_drop", "vat", "fgm_of_table"), "mean"),
         ("sigmoid", ("mixup", "noise_penalty"), "pooled"),
         ("sigmoid_focal", ("pgd", "multiplicative_noise"), "last"),
@@ -120,8 +135,9 @@ def test_texts_without_labels_join_in(tmp_path: Path, penalty: str) -> None:
 
 def test_lowest_layers_stay_frozen(tmp_path: Path) -> None:
     sizes = replace(RECIPE.sizes, layers=2)
-    train(short(replace(RECIPE, sizes=sizes), 2), ONE, tmp_path / "first")
-    recipe = short(replace(RECIPE, start_from=str(tmp_path / "first"), freeze=1, pooling="cls"), 3)
+    two = replace(RECIPE, sizes=sizes)
+    train(short(two, 2), ONE, tmp_path / "first")
+    recipe = short(replace(two, start_from=str(tmp_path / "first"), freeze=1, pooling="cls"), 3)
     train(recipe, ONE, tmp_path / "second")
     before, after = (hanformer.load(tmp_path / name).state_dict() for name in ("first", "second"))
     changed = {name for name in before if not torch.equal(before[name], after[name])}

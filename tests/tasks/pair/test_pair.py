@@ -77,9 +77,10 @@ def best(history) -> float:
     return max(record.metrics["score"] for record in history.validations)
 
 
-def test_pairs_read_together_are_classified(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["cross_entropy", "taylor"])
+def test_pairs_read_together_are_classified(tmp_path: Path, loss: str) -> None:
     data = PairRows("toy", marked(300, 0), marked(60, 1))
-    assert best(train(RECIPE, data, tmp_path / "run")) > 0.9
+    assert best(train(replace(RECIPE, loss=loss), data, tmp_path / "run")) > 0.9
     service = open_service(tmp_path / "run", OPTIONS)
     said = service.predict(["天甲\t甲玄乙", "only one"])
     assert said[0].startswith("玄 ") and isinstance(said[1], UserError)
@@ -224,7 +225,7 @@ def test_held_out_labels_must_differ(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"loss": "zlpr"}, "loss: expected one of cross_entropy, focal, cosent"),
+        ({"loss": "zlpr"}, "loss: expected one of cross_entropy, focal, taylor, cosent"),
         ({"loss": "cosent", "tricks": ("r_drop",)}, "r_drop: has no meaning here"),
         ({"loss": "simcse", "class_weights": "balanced"}, "are for classes"),
         ({"loss": "cosent", "token_budget": 30}, "room for two texts"),

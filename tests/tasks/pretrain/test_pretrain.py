@@ -16,6 +16,7 @@ import hanformer
 from hanformer.cli import app
 from hanformer.data.sequences import SequenceBatch
 from hanformer.errors import UserError
+from hanformer.mechanisms import Local, Softmax
 from hanformer.models import Transformer
 from hanformer.models.terminating_files import load_writing
 from hanformer.nn.functional.packing import Layout
@@ -193,6 +194,17 @@ def test_words_are_added_as_wobert_does(tmp_path: Path, text: Path) -> None:
     train(short, open_corpus(text), tmp_path / "cut", resume=True)
     one, other = (hanformer.load(tmp_path / name).state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_model_with_new_words_has_the_attention_that_is_named(tmp_path: Path, text: Path) -> None:
+    short = replace(RECIPE, train=replace(RECIPE.train, updates=1)).changed({"attention": "local"})
+    train(short, open_corpus(text), tmp_path / "first")
+    recipe = replace(RECIPE, start_from=str(tmp_path / "first"), new_words=2)
+    tokenizer = starting_tokenizer(recipe, LINES)
+    for changes, expected in (({}, Local()), ({"attention": "softmax"}, Softmax())):
+        assert starting_model(recipe.changed(changes), tokenizer).config.attention == expected
+    with pytest.raises(UserError, match="embedding_size=8 would be of a new one"):
+        starting_model(replace(recipe, embedding_size=8), tokenizer)
 
 
 @pytest.mark.parametrize(
