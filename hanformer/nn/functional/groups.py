@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +72,11 @@ class Windows:
 
     def gather(self, own: Tensor) -> Tensor:
         """Its own [tokens, H, D] to [rows, H, length, D]."""
-        return self._reached(own).unfold(0, self.length, self.step).transpose(-1, -2)
+        reached = self._reached(own)
+        if not reached.requires_grad:
+            return _windows(reached, self.length, self.step)
+        windows: Tensor = _Windows.apply(reached, self.length, self.step)
+        return windows
 
     def fill(self, values: Tensor) -> Tensor:
         """[N] to [rows, length], zeros where there is no token."""
@@ -89,6 +94,43 @@ class Windows:
         looked_at = own[first : first + needed - before]
         margins = (before, needed - before - len(looked_at))
         return functional.pad(looked_at, (0, 0) * (own.dim() - 1) + margins)
+
+
+def _windows(line: Tensor, length: int, step: int) -> Tensor:
+    """[tokens, H, D] to [rows, H, length, D], a window every `step` tokens: a view."""
+    return line.unfold(0, length, step).transpose(-1, -2)
+
+
+class _Windows(torch.autograd.Function):
+    """`_windows`, whose way back adds a stretch of all windows at once; torch's own adds number by number."""
+
+    @staticmethod
+    def forward(context: Any, line: Tensor, length: int, step: int) -> Tensor:
+        context.sizes = (len(line), length, step)
+        return _windows(line, length, step)
+
+    @staticmethod
+    def backward(context: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+        return _Overlapped.apply(slope, *context.sizes), None, None
+
+
+class _Overlapped(torch.autograd.Function):
+    """The sum of windows [rows, H, length, D] where they overlap: [tokens, H, D], and `_windows` the way back."""
+
+    @staticmethod
+    def forward(context: Any, windows: Tensor, tokens: int, length: int, step: int) -> Tensor:
+        context.sizes = (length, step)
+        wide = torch.promote_types(windows.dtype, torch.float32)
+        line = windows.new_zeros(tokens, windows.shape[1], windows.shape[3], dtype=wide)
+        for start in range(0, length, step):
+            width = min(step, length - start)
+            # Stretches of one window after the other do not overlap: each number is added to once.
+            _windows(line[start:], width, step)[: len(windows)].add_(windows[:, :, start : start + width])
+        return line.to(windows.dtype)
+
+    @staticmethod
+    def backward(context: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:
+        return _windows(slope, *context.sizes), None, None, None
 
 
 #: Rows share a rectangle as long as its padding costs less than this share of its tokens.
