@@ -162,6 +162,8 @@ def draw(path: Path, lengths: Sequence[int], times: Figures, sizes: Figures) -> 
             style = {"marker": "o", "markersize": 3, "linewidth": 1.2, "color": f"C{place}"}
             shown.plot(lengths, values, label=name, **style)
         shown.set(xlabel="length", ylabel=unit, xscale="log", yscale="log")
+        shown.set_xticks(lengths, [str(length) for length in lengths])
+        shown.minorticks_off()
     axes[0].set(title="A training step on one row")
     axes[1].set(title="Kept for the way back")
     axes[0].legend(fontsize=7)
