@@ -16,7 +16,7 @@ from hanformer.nn.layers.recurrent.on_lstm import OnLstmCell
 from hanformer.parsing.brackets import Brackets
 from hanformer.parsing.branching import BASELINES
 from hanformer.parsing.scoring import CONVENTIONS, COUNTED, ParsingScore, most_possible, unlabelled_f1
-from hanformer.parsing.splitting import RULES, tree_of
+from hanformer.parsing.splitting import RULES, by_chance, tree_of
 from hanformer.parsing.training import TASK
 from hanformer.parsing.words import Words
 from hanformer.train.runs import open_run
@@ -103,9 +103,10 @@ def load_parser(
 
 
 def score_parser(parser: Parser, gold: Sequence[Brackets]) -> dict[str, dict[str, ParsingScore]]:
-    """Unlabelled F1 by convention, and by name: the model, the branching baselines, and the best of binary trees.
+    """Unlabelled F1 by convention, and by name: the model, the branching baselines, what the parser's rule makes of
+    distances drawn by chance, and the best of binary trees.
 
-    在各种约定下，比较模型、基线分支与二叉树上限的 F1。
+    在各种约定下，比较模型、基线分支、随机距离与二叉树上限的 F1。
 
     Raises UserError where the model knows no word of the treebank.
     """
@@ -118,6 +119,7 @@ def score_parser(parser: Parser, gold: Sequence[Brackets]) -> dict[str, dict[str
     guesses: Mapping[str, list[Brackets]] = {
         "model": parser.parse_all(sentences),
         **{name: [guess(words) for words in sentences] for name, guess in BASELINES.items()},
+        "by chance": [by_chance(words, parser.rule) for words in sentences],
         "upper bound": most_possible(gold),
     }
     return {

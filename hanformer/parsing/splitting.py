@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from random import Random
 
 from hanformer.errors import UserError
 from hanformer.parsing.brackets import Brackets, Span
@@ -49,6 +50,15 @@ def tree_of(words: Sequence[str], distances: Sequence[float], rule: str = "paper
     if any(distance != distance for distance in distances):
         raise UserError("expected distances that are numbers, got NaN; the model is broken")
     return Brackets.of(words, _spans(distances, RULES[rule]))
+
+
+def by_chance(words: Sequence[str], rule: str) -> Brackets:
+    """The tree that a rule makes of distances drawn evenly: what the rule is worth by itself. 随机句法距离所得的树。
+
+    The draws depend on the words alone.
+    """
+    random = Random(" ".join(words))
+    return tree_of(words, [random.random() for _ in words], rule)
 
 
 def _spans(distances: Sequence[float], cut: _Cut) -> Iterator[Span]:

@@ -18,7 +18,8 @@ from hanformer.parsing.branching import left
 from hanformer.parsing.evaluation import Judged, measure_text
 from hanformer.parsing.parser import Parser, load_parser, score_parser, score_table
 from hanformer.parsing.running_text import Window, WindowSource, streams
-from hanformer.parsing.splitting import tree_of
+from hanformer.parsing.scoring import unlabelled_f1
+from hanformer.parsing.splitting import by_chance, tree_of
 from hanformer.parsing.training import (
     Carried,
     RecurrentRecipe,
@@ -240,6 +241,9 @@ def test_trees_are_those_of_the_distances_and_are_scored() -> None:
     scores = score_parser(parser, trees)
     assert scores["counted"]["model"].corpus == 100 == scores["counted"]["upper bound"].corpus
     assert "4 sentences" in score_table(parser, trees) and "right" in score_table(parser, trees)
+    assert scores["counted"]["by chance"] == unlabelled_f1(
+        trees, [by_chance(tree.words, "paper") for tree in trees]
+    )
     assert "0.0% of all words unknown" in score_table(parser, trees)
     strange = [left(["a", "unicorn"]), left(["one", "two"])]
     assert "75.0% of all words unknown" in score_table(parser, strange)
