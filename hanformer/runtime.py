@@ -24,7 +24,8 @@ _M_MMAP_THRESHOLD = -3
 _KEEP_BYTES = 1 << 30
 #: What torch's allocators say: of a CPU, of a GPU, and where not even the number of bytes can be told.
 _NO_MEMORY = re.compile(
-    "can't allocate memory|not enough memory|out of memory|Storage size calculation overflowed|bad_alloc"
+    "can't allocate memory|[Cc]annot allocate memory|not enough memory|out of memory|ALLOC_FAILED|bad_alloc"
+    "|Storage size calculation overflowed"
 )
 _ASKED = re.compile(r"tried to allocate ([\d.]+) ([KMGT]iB|bytes)", re.IGNORECASE)
 

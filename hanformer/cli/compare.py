@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -77,7 +77,13 @@ def _check(words: Sequence[str]) -> None:
     from hanformer.cli import app
     from hanformer.cli.command import read_command
     from hanformer.cli.training import Training
+    from hanformer.models.checkpoint import open_checkpoint
+    from hanformer.weights.embedded import is_embedded
 
     asked = read_command(app, words)
     if isinstance(asked, Training):
-        asked.choose()
+        recipe: Any = asked.choose()
+        start = getattr(recipe, "start_from", "")
+        # What is prepared first is not there yet.
+        if start and (is_embedded(start) or Path(start).exists()):
+            recipe.check_start(open_checkpoint(start).config({}))

@@ -50,7 +50,7 @@ def measure_text(
     folder, description = open_run(run, TASK)
     model, words = load_recurrent(folder, device=device), Words.load(folder)
     found = {
-        name: _judge(model, words, name, lines)
+        name: _judge(model, words, str(data) if name == "text" else f"{data}, part {name}", lines)
         for name, lines in read_judged(data, _was_trained_on(description, data)).items()
     }
     if not found:
@@ -62,7 +62,7 @@ def _judge(model: RecurrentLm, words: Words, name: str, lines: Sequence[str]) ->
     unknown = words.unknown_share(map(words.cut, lines))
     if unknown == 1:
         raise UserError(
-            f"the model knows no word of the text {name}, whose perplexity would say nothing; its own text was cut by "
+            f"{name}: the model knows no word of this text, whose perplexity would say nothing; its own was cut by "
             f"{words.segment}: give text that is written as that is"
         )
     return Judged(perplexity(model, judged_streams(words.stream(lines))), unknown)

@@ -13,12 +13,15 @@ from hanformer.errors import UserError
 from hanformer.parsing.brackets import Brackets
 
 EMPTY = frozenset({"-NONE-"})
-PUNCTUATION = frozenset({",", ".", ":", "``", "''", "-LRB-", "-RRB-"})
+#: Of the Penn Treebank; PU is that of the Chinese one.
+PUNCTUATION = frozenset({",", ".", ":", "``", "''", "-LRB-", "-RRB-", "PU"})
 #: What the authors of PRPN and ON-LSTM leave out besides.
 CURRENCY = frozenset({"$", "#"})
 #: What is left out of Penn trees unless said otherwise.
 DROPPED = EMPTY | PUNCTUATION
 _SUFFIXES = (".mrg", ".ptb", "/parsed")
+#: Lines that hold a tag of the Chinese Treebank's files alone, such as <S ID=1>.
+_TAG_LINE = re.compile(r"^[ \t]*</?[A-Z]+[^>\n]*>[ \t\r]*$", re.MULTILINE)
 _PENN = re.compile(r"[()]|[^\s()]+")
 _SINICA = re.compile(r"[()|]|[^()|]+")
 
@@ -79,6 +82,7 @@ def _all(path: Path) -> Iterator[Gold]:
 
 
 def _read(name: str, text: str) -> Iterator[Gold]:
+    text = _TAG_LINE.sub("", text)
     stripped = text.lstrip()
     if stripped.startswith("("):
         yield from penn_trees(text, name)

@@ -20,8 +20,8 @@ from hanformer.weights.atomic import recover_folder, write_text
 RUN_FILE = "run.toml"
 RUN_VERSION = 3
 READABLE_VERSIONS = (1, 2, 3)
-#: These wrote softmax also where no attention had been named.
-_SOFTMAX_UNNAMED = (1, 2)
+#: These wrote softmax also where no attention had been named, and ignored sizes beside a pretrained model.
+_OLDER = (1, 2)
 BEST, LAST = "best", "last"
 
 Recipe = TypeVar("Recipe")
@@ -79,13 +79,23 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def _in_our_words(values: dict[str, Any]) -> dict[str, Any]:
-    """A run.toml as this version would have written it."""
+    """A run.toml as this version would have written it: softmax was unsaid, as were sizes beside a pretrained model."""
     recipe = values.get("recipe")
     sizes = recipe.get("sizes") if isinstance(recipe, dict) else None
-    old = values.get("version") in _SOFTMAX_UNNAMED
-    if not old or not isinstance(sizes, dict) or sizes.get("attention") != {"name": "softmax"}:
+    if values.get("version") not in _OLDER or not isinstance(sizes, dict):
         return values
-    return {**values, "recipe": {**values["recipe"], "sizes": {**sizes, "attention": NONE}}}
+    said = sizes.get("attention", {"name": "softmax"})
+    attention = {"attention": NONE if said == {"name": "softmax"} else said}
+    kept = {} if values["recipe"].get("start_from") else sizes
+    return {**values, "recipe": {**values["recipe"], "sizes": {**kept, **attention}}}
+
+
+def _with_unsaid_sizes(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an older run.toml says, with the sizes that it had not said as they are wanted now."""
+    sizes, asked = saved.get("recipe", {}).get("sizes"), wanted["recipe"].get("sizes")
+    if saved.get("version") not in _OLDER or not isinstance(sizes, Mapping) or not isinstance(asked, Mapping):
+        return saved
+    return {**saved, "recipe": {**saved["recipe"], "sizes": {**asked, **sizes}}}
 
 
 def read_recipe(default: Recipe, path: str | Path) -> Recipe:
@@ -125,7 +135,7 @@ def check_folder(
             raise UserError(f"{folder} already holds a run: resume it (--resume), or choose another folder")
         return
     wanted = {"task": description.task, "data": description.data, "recipe": plain(description.recipe)}
-    differing = _differences("", saved or {}, wanted)
+    differing = _differences("", _with_unsaid_sizes(saved or {}, wanted), wanted)
     if differing:
         raise UserError(
             f"{folder}: the run was started with other choices ({'; '.join(differing[:3])}); "

@@ -83,11 +83,17 @@ def check_kept(start_from: str, said: Mapping[str, Any], config: ModelConfig) ->
 
     微调时所写的尺寸须与预训练模型一致，否则拒绝，而不是忽略。
     """
-    others = {name: value for name, value in said.items() if value != getattr(config, name)}
+    # What a config leaves open it has nevertheless.
+    filled = {
+        "key_value_heads": config.key_value_heads or config.attention_heads,
+        "attention_key_size": config.key_size,
+    }
+    has = {name: filled.get(name, getattr(config, name)) for name in said}
+    others = {name: value for name, value in said.items() if value != has[name]}
     if not others:
         return
     named = ", ".join(f"{name}={value}" for name, value in others.items())
-    own = ", ".join(f"{name}={getattr(config, name)}" for name in others)
+    own = ", ".join(f"{name}={has[name]}" for name in others)
     changeable = [name for name in others if name not in SIZES]
     way = (
         f"; or write it to a folder (hanformer convert {start_from} FOLDER), change {', '.join(changeable)} in "

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from hanformer.errors import UserError
 from hanformer.models.stack import Stack
 from hanformer.models.transformer import RULES, Transformer
+from hanformer.nn.attention.passing import Pass
+from hanformer.nn.functional.packing import Layout
 from hanformer.nn.layers.block import Block
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -68,6 +70,12 @@ class TheseusStack(Stack):
         if self.grows_over is None:
             return self.first
         return min(1.0, self.first + (1 - self.first) * int(self.passes) / self.grows_over)
+
+    def begin(self, layout: Layout, keep: bool = False) -> Pass:
+        """As the base; the pass begins for the old blocks too, whichever are drawn."""
+        for block in self.old:
+            cast(Block, block).attention.begin_pass()
+        return super().begin(layout, keep)
 
     def each(self) -> Iterator[tuple[int, Block]]:
         """The blocks of this pass, numbered one after the other."""

@@ -129,7 +129,7 @@ def test_words_that_are_not_known_are_told(tmp_path: Path, text: Path) -> None:
     train_recurrent(recipe(4), text, run)
     other = tmp_path / "other.txt"
     other.write_text("白 日 依 山 尽\n" * 20, encoding="utf-8")
-    with pytest.raises(UserError, match=r"knows no word of the text text.* cut by spaces"):
+    with pytest.raises(UserError, match=r"other.txt: the model knows no word of this text.* cut by spaces"):
         measure_text(run, other)
     other.write_text("the 白 日 dog\n" * 20, encoding="utf-8")
     assert measure_text(run, other)["text"].unknown == 0.5

@@ -42,6 +42,13 @@ def test_a_line_of_the_sinica_treebank() -> None:
     assert sinica_tree("#1:1.[7] Nab:嗎#。(X)").brackets(frozenset()) == Brackets.of(["嗎"], [])
 
 
+def test_tags_of_the_chinese_treebank_s_files_are_no_words(tmp_path: Path) -> None:
+    path = tmp_path / "chtb.mrg"
+    path.write_text("<DOC>\n<S ID=1>\n( (IP (NN 上海) (VV 开放) (PU 。)) )\n</S>\n</DOC>\n", encoding="utf-8")
+    (tree,) = read_treebank(path)
+    assert tree.words == ("上海", "开放")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -74,6 +74,21 @@ def test_softmax_that_an_older_version_wrote_was_not_asked_for(
     check_folder(tmp_path, read_description(tmp_path), RunDescription("t", "d", found), resume=True)
 
 
+def test_sizes_that_an_older_version_ignored_are_unsaid(tmp_path: Path) -> None:
+    """A run that began with them beside a pretrained model goes on as it began: without them."""
+    recipe = TextRecipe(start_from="tiny", sizes=Sizes(layers=9, dropout=0.4))
+    write_description(tmp_path, RunDescription("t", "d", recipe, version=2))
+    found = read_recipe(TextRecipe(), tmp_path / "run.toml")
+    assert found == TextRecipe(start_from="tiny")
+    check_folder(tmp_path, read_description(tmp_path), RunDescription("t", "d", found), resume=True)
+    with pytest.raises(UserError, match="layers"):
+        other = TextRecipe(sizes=Sizes(layers=9))
+        write_description(tmp_path, RunDescription("t", "d", other, version=2))
+        check_folder(
+            tmp_path, read_description(tmp_path), RunDescription("t", "d", TextRecipe()), resume=True
+        )
+
+
 def test_a_mechanism_that_an_older_version_wrote_is_kept(tmp_path: Path) -> None:
     recipe = TextRecipe(sizes=Sizes(attention=Local(4)))
     write_description(tmp_path, RunDescription("t", "d", recipe, version=2))

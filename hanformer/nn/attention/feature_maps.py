@@ -74,9 +74,12 @@ class _Elu(torch.autograd.Function):
     """elu(x) + 1, of which x alone is kept for the way back: its slope is e^min(x, 0)."""
 
     @staticmethod
-    def forward(context: Any, x: Tensor) -> Tensor:
-        context.save_for_backward(x)
+    def forward(x: Tensor) -> Tensor:
         return _elu(x)
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        context.save_for_backward(*inputs)
 
     @staticmethod
     def backward(context: Any, slope: Tensor) -> Tensor:

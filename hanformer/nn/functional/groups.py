@@ -105,9 +105,13 @@ class _Windows(torch.autograd.Function):
     """`_windows`, whose way back adds a stretch of all windows at once; torch's own adds number by number."""
 
     @staticmethod
-    def forward(context: Any, line: Tensor, length: int, step: int) -> Tensor:
-        context.sizes = (len(line), length, step)
+    def forward(line: Tensor, length: int, step: int) -> Tensor:
         return _windows(line, length, step)
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Tensor, int, int], output: Tensor) -> None:
+        line, length, step = inputs
+        context.sizes = (len(line), length, step)
 
     @staticmethod
     def backward(context: Any, slope: Tensor) -> tuple[Tensor, None, None]:
@@ -118,8 +122,7 @@ class _Overlapped(torch.autograd.Function):
     """The sum of windows [rows, H, length, D] where they overlap: [tokens, H, D], and `_windows` the way back."""
 
     @staticmethod
-    def forward(context: Any, windows: Tensor, tokens: int, length: int, step: int) -> Tensor:
-        context.sizes = (length, step)
+    def forward(windows: Tensor, tokens: int, length: int, step: int) -> Tensor:
         wide = torch.promote_types(windows.dtype, torch.float32)
         line = windows.new_zeros(tokens, windows.shape[1], windows.shape[3], dtype=wide)
         for start in range(0, length, step):
@@ -127,6 +130,10 @@ class _Overlapped(torch.autograd.Function):
             # Stretches of one window after the other do not overlap: each number is added to once.
             _windows(line[start:], width, step)[: len(windows)].add_(windows[:, :, start : start + width])
         return line.to(windows.dtype)
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Tensor, int, int, int], output: Tensor) -> None:
+        context.sizes = inputs[2:]
 
     @staticmethod
     def backward(context: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:

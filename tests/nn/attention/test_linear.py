@@ -485,3 +485,5 @@ def test_a_row_of_low_keys_is_seen(value: float, dtype: torch.dtype) -> None:
 def test_slopes_of_elu() -> None:
     x = torch.linspace(-40, 3, 60, dtype=torch.float64).reshape(6, 10).requires_grad_()
     assert torch.autograd.gradcheck(Elu().key, x) and torch.autograd.gradgradcheck(Elu().key, x)
+    slopes = torch.func.grad(lambda given: Elu().key(given).sum())(x.detach())
+    torch.testing.assert_close(slopes, x.detach().clamp_max(0).exp())
