@@ -39,6 +39,12 @@ def trained():
     backward(model, objective, [None], Precision("fp32", torch.device("cpu")))
 
 
+def crowded():
+    model = build(ModelConfig(**SMALL), ())
+    objective = lambda model, batch: Loss(torch.ones(1 << 36).sum(), 1)
+    backward(model, objective, [None], Precision("fp32", torch.device("cpu")))
+
+
 def mapped():
     features, query = Positive(torch.ones(60000, 8), 1.0), torch.ones(20000, 2, 8)
     with room_for_features(features, query):
@@ -52,6 +58,7 @@ CASES = [
     lambda: built(**SMALL, max_positions=2**31 - 1, decoder_layers=1),
     mapped,
     trained,
+    crowded,
 ]
 limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + (1 << 29)
 torch.set_num_threads(1)
@@ -81,7 +88,8 @@ def test_what_no_memory_holds_is_told_with_its_size() -> None:
             "no memory for 60000 features x 2 heads x 20000 tokens (",
             "need about 17.9 GiB; take fewer features",
         ),
-        ("training: no memory for a batch (", "smaller batches (token_budget)"),
+        ("no memory for 65536 features x 2 heads x 20000 tokens (", "smaller batches"),
+        ("training: no memory for a batch (256.0 GiB at once)", "smaller batches (token_budget)"),
     ]
     lines = found.stdout.splitlines()
     assert len(lines) == len(said)
