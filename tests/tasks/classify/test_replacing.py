@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli_w
@@ -37,10 +38,10 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def shallow(deep: Path, **changes: object) -> ClassifyRecipe:
+def shallow(deep: Path, **changes: Any) -> ClassifyRecipe:
     """Half as many layers, by updates enough to see both stages."""
     short = replace(RECIPE.train, updates=12, validate_every=4, checkpoint_every=3, log_every=1)
-    return replace(DEEP, start_from=str(deep), theseus=Theseus(2), train=short, **changes)  # type: ignore[arg-type]
+    return replace(DEEP, start_from=str(deep), theseus=Theseus(2), train=short, **changes)
 
 
 def test_a_run_of_fewer_layers_that_still_knows(deep: Path, tmp_path: Path) -> None:
