@@ -8,6 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from hanformer.arithmetic.recipe import Recipe as ArithmeticRecipe
+from hanformer.chat.recipe import ChatRecipe
+from hanformer.tasks.classify import ClassifyRecipe
+from hanformer.tasks.pair import PairRecipe
+from hanformer.tasks.pretrain import PretrainRecipe
+from hanformer.tasks.seq2seq import Seq2SeqRecipe
+from hanformer.tasks.tag import TagRecipe
+from hanformer.train.sizes import USUAL
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     "README.md",
@@ -69,3 +78,19 @@ def test_targets_of_make_exist(document: str) -> None:
     targets = set(re.findall(r"\bmake (\w+)    #|`make (\w+)`", text))
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert all(f"\n{first or second}:" in makefile for first, second in targets)
+
+
+def test_the_usual_sizes_are_those_of_the_tasks() -> None:
+    text = (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \| (\S+) \| (\S+) \|$", text, flags=re.MULTILINE)
+    named = {name: columns for name, *columns in rows if name in USUAL.said}
+    assert len(named) == 9
+    columns = (
+        (ClassifyRecipe(), TagRecipe(), PairRecipe(), ArithmeticRecipe()),
+        (Seq2SeqRecipe(), ChatRecipe()),
+        (PretrainRecipe(),),
+    )
+    for place, recipes in enumerate(columns):
+        told = {name: values[place] for name, values in named.items()}
+        for recipe in recipes:
+            assert {name: str(recipe.usual_sizes.said[name]) for name in named} == told

@@ -17,7 +17,7 @@ from hanformer.records import NONE, assign, full_name
 from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions, named_ends
 from hanformer.train.runs import BEST, read_description
-from hanformer.train.sizes import Sizes, check_kept
+from hanformer.train.sizes import USUAL, Sizes, check_kept
 from hanformer.train.theseus import Theseus
 
 #: Where a run with a pointer keeps it, beside its model.
@@ -98,17 +98,21 @@ class Recipe:
         rule_named(self.optimizer)
 
     def check_start(self, config: ModelConfig) -> None:
-        """Raises UserError for sizes that the pretrained model, of this config, has not, unless a preset says them.
+        """Raises UserError for sizes that the pretrained model, of this config, has not: they are for a new one.
 
-        检查所写尺寸与预训练模型是否一致（预设配方自带的尺寸除外）。
+        检查所写尺寸与预训练模型是否一致。
         """
-        check_kept(self.start_from, self.sizes.beside(self.usual_sizes), config)
+        check_kept(self.start_from, self.sizes.kept, config)
 
     @property
     def usual_sizes(self) -> Sizes:
-        """The sizes of the preset that these are nearest to. 最接近的预设配方的尺寸。"""
-        presets = [preset.sizes for preset in RECIPES.values()]
-        return min(presets, key=lambda usual: len(self.sizes.beside(usual)))
+        """The sizes of the default recipe. 默认尺寸。"""
+        return USUAL
+
+    @property
+    def shape(self) -> Sizes:
+        """The sizes of a new model: what is said, and what is usual. 新模型的尺寸。"""
+        return self.sizes.over(self.usual_sizes)
 
     def changed(self, assignments: Mapping[str, str]) -> Recipe:
         """A copy with fields set by dotted name, as `--set train.learning_rate=5e-4` gives them; what only one group

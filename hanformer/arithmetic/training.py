@@ -123,10 +123,10 @@ def make_model(recipe: Recipe, layout: ProblemLayout) -> Transformer | PointerTr
             application="unilm",
             heads=("lm",),
             attention=recipe.sizes.attention,
-            changes=recipe.sizes.dropouts(recipe.usual_sizes),
+            changes=recipe.sizes.dropouts,
             dtype=torch.float32,
         )
-    config = recipe.sizes.config(layout.vocabulary_size, "unilm", max_positions=1536)
+    config = recipe.shape.config(layout.vocabulary_size, "unilm", max_positions=1536)
     model = build(config, heads=("lm",))
     return add_pointer(model, layout) if recipe.pointer and isinstance(layout, SlotLayout) else model
 

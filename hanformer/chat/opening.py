@@ -17,12 +17,11 @@ from hanformer.chat.training import TASK
 from hanformer.errors import UserError
 from hanformer.models.terminating_files import load_writing
 from hanformer.nn.layers.prepacked import prepacked
-from hanformer.records import read_record
 from hanformer.tasks.generation_options import GenerationOptions
 from hanformer.tasks.prompting import positions
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
-from hanformer.train.runs import RUN_FILE, open_run, run_of
+from hanformer.train.runs import RUN_FILE, open_run, recipe_of, run_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +67,7 @@ def open_chat(
     if not (run_of(path) / RUN_FILE).exists():
         return _open_model_folder(path, layout or "alternating", family, device, dtype)
     best, description = open_run(path, TASK)
-    recipe = read_record(ChatRecipe(), description["recipe"])
+    recipe = recipe_of(ChatRecipe(), description)
     if layout not in (None, recipe.layout):
         raise UserError(
             f"{path}: was trained with the layout {recipe.layout}, not {layout}; leave --layout out"

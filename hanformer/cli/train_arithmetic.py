@@ -1,6 +1,6 @@
 """`hanformer train arithmetic`: Chinese word problems."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,15 +41,20 @@ class Arithmetic(Training):
     def choose(self) -> "Recipe":
         """The recipe that the options stand for. 由选项得到配方。"""
         from hanformer.arithmetic.recipe import DEFAULT, RECIPES, description_of
-        from hanformer.records import read_record
+        from hanformer.train.runs import recipe_of
+        from hanformer.train.sizes import Sizes
 
         if self.recipe not in (None, *RECIPES):
             raise UserError(f"--recipe: expected one of {', '.join(RECIPES)}, got {self.recipe!r}")
         chosen = DEFAULT if self.recipe is None else RECIPES[self.recipe]
         if self.recipe is None and self.begun is not None:
-            chosen = read_record(DEFAULT, description_of(self.out)["recipe"])
+            chosen = recipe_of(DEFAULT, description_of(self.out))
         named = {} if self.start_from is None else {"start_from": self.start_from}
-        return chosen.changed(named | read_assignments(self.assignments or []))
+        named |= read_assignments(self.assignments or [])
+        if named.get("start_from") and self.recipe is not None:
+            # The sizes of a preset are those of its new model.
+            chosen = replace(chosen, sizes=Sizes())
+        return chosen.changed(named)
 
     def __call__(self) -> None:
         from hanformer.arithmetic.data_sets import open_data

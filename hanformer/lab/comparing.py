@@ -20,7 +20,7 @@ from hanformer.errors import UserError
 from hanformer.lab.comparison import VALIDATION, Comparison, Places, evaluate_command, slug, train_command
 from hanformer.runtime import describe_machine
 from hanformer.train.history import HISTORY_FILE, History
-from hanformer.train.runs import BEST, LAST, RUN_FILE
+from hanformer.train.runs import BEST, RUN_FILE
 from hanformer.weights.atomic import write_text
 
 RESULT_FILE = "result.json"
@@ -78,22 +78,30 @@ def run_comparison(
 
     A run that was trained before the file got one more evaluation is only judged by that.
     `extra` words (threads, device) follow every command. `check` raises UserError for the words of a command that will
-    be refused; nothing is trained before all are checked. Every seed goes through all variants before the next, so that
-    a comparison that is cut has whole seeds. Raises UserError for an unknown variant and a command that fails.
+    be refused; nothing is trained before all are checked, once more after what is prepared. Every seed goes through all
+    variants before the next, so that a comparison that is cut has whole seeds. Raises UserError for an unknown variant
+    and a command that fails.
     """
     check_variants(comparison, variants)
     chosen = list(variants) or list(comparison.variants)
-    for name, words in _commands(comparison, places, chosen, extra):
-        try:
-            check(words)
-        except UserError as error:
-            raise UserError(f"{name}: {error}") from None
+    commands = list(_commands(comparison, places, chosen, extra))
+    _check_all(commands, check)
     for name in comparison.prepare:
         _prepare(comparison, places, name, extra, run, said)
+    if comparison.prepare:  # what starts from something prepared could not be checked before
+        _check_all(commands, check)
     for seed in comparison.seeds:
         for variant in chosen:
             _fill(comparison, places, variant, seed, extra, run, said)
     return read_results(comparison, places, chosen)
+
+
+def _check_all(commands: Sequence[tuple[str, list[str]]], check: Callable[[Sequence[str]], None]) -> None:
+    for name, words in commands:
+        try:
+            check(words)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
 
 
 def check_variants(comparison: Comparison, variants: Sequence[str]) -> None:
@@ -182,7 +190,8 @@ def _best(run: Path) -> dict[str, float]:
 
 
 def _going_on(folder: Path) -> list[str]:
-    return ["--resume"] if (folder / RUN_FILE).exists() and (folder / LAST).exists() else []
+    # Also where it was cut before its first checkpoint: then it begins anew.
+    return ["--resume"] if (folder / RUN_FILE).exists() else []
 
 
 def read_results(comparison: Comparison, places: Places, variants: Sequence[str] = ()) -> list[Result]:

@@ -26,7 +26,7 @@ from hanformer.text.vocabulary import Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
 from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions, named_ends
-from hanformer.train.sizes import Sizes, check_kept
+from hanformer.train.sizes import USUAL, Sizes, check_kept
 from hanformer.train.theseus import Theseus
 
 _FIRST_WIDE = 0x2E80
@@ -125,19 +125,24 @@ class TextRecipe:
         检查新模型能否按所选尺寸与机制构建。
         """
         if not self.start_from:
-            skeleton(self.sizes.config(len(SPECIALS), self.application, max(self.maximum_length, 512)), ())
+            skeleton(self.shape.config(len(SPECIALS), self.application, max(self.maximum_length, 512)), ())
 
     def check_start(self, config: ModelConfig) -> None:
         """Raises UserError for sizes that the pretrained model, of this config, has not: they are for a new one.
 
         检查所写尺寸与预训练模型是否一致。
         """
-        check_kept(self.start_from, self.sizes.beside(self.usual_sizes), config)
+        check_kept(self.start_from, self.sizes.kept, config)
 
     @property
     def usual_sizes(self) -> Sizes:
         """The sizes of this task where nothing is said. 本任务的默认尺寸。"""
-        return type(self)().sizes
+        return USUAL
+
+    @property
+    def shape(self) -> Sizes:
+        """The sizes of a new model: what is said, and what is usual. 新模型的尺寸。"""
+        return self.sizes.over(self.usual_sizes)
 
     @property
     def named_files(self) -> tuple[str, ...]:
@@ -190,7 +195,7 @@ def make_transformer(
         vocabulary = tokenizer.vocabulary
         pad = vocabulary.ids.get(vocabulary.specials.pad or "", None)
         own = {"pad_id": pad, **(changes or {})}
-        return build(recipe.sizes.config(size, application, max(recipe.maximum_length, 512), own), heads)
+        return build(recipe.shape.config(size, application, max(recipe.maximum_length, 512), own), heads)
     model = open_start(recipe, application, heads, changes)
     check_vocabulary(model.config, tokenizer)
     _warn_of_rate(recipe, model.config.hidden_size)
@@ -217,7 +222,7 @@ def open_start(
         recipe.start_from,
         application=application,
         heads=tuple(heads),
-        changes={**_UNCONDITIONED, **recipe.sizes.dropouts(recipe.usual_sizes), **(changes or {})},
+        changes={**_UNCONDITIONED, **recipe.sizes.dropouts, **(changes or {})},
         attention=recipe.sizes.attention,
         keep_tokens=keep_tokens,
         compound_tokens=compound_tokens,

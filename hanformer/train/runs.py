@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import tomli_w
 
@@ -15,13 +15,16 @@ from hanformer.errors import UserError
 from hanformer.records import NONE, plain, read_record
 from hanformer.train.history import HISTORY_FILE
 from hanformer.train.options import FREE_ON_RESUME
+from hanformer.train.sizes import Shaped, Sizes, settled
 from hanformer.weights.atomic import recover_folder, write_text
 
 RUN_FILE = "run.toml"
-RUN_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)
+RUN_VERSION = 4
+READABLE_VERSIONS = (1, 2, 3, 4)
 #: These wrote softmax also where no attention had been named, and ignored sizes beside a pretrained model.
-_OLDER = (1, 2)
+_IGNORING = (1, 2)
+#: These also wrote the usual sizes where none had been said.
+_FILLING = (*_IGNORING, 3)
 BEST, LAST = "best", "last"
 
 Recipe = TypeVar("Recipe")
@@ -45,8 +48,9 @@ class RunDescription:
 
 
 def write_description(folder: Path, description: RunDescription) -> None:
-    """Writes run.toml. 写入 run.toml。"""
-    write_text(folder / RUN_FILE, tomli_w.dumps(plain(description)))
+    """Writes run.toml, with every size of a new model. 写入 run.toml（新模型的尺寸全部写明）。"""
+    whole = replace(description, recipe=settled(description.recipe))
+    write_text(folder / RUN_FILE, tomli_w.dumps(plain(whole)))
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -82,7 +86,7 @@ def _in_our_words(values: dict[str, Any]) -> dict[str, Any]:
     """A run.toml as this version would have written it: softmax was unsaid, as were sizes beside a pretrained model."""
     recipe = values.get("recipe")
     sizes = recipe.get("sizes") if isinstance(recipe, dict) else None
-    if values.get("version") not in _OLDER or not isinstance(sizes, dict):
+    if values.get("version") not in _IGNORING or not isinstance(sizes, dict):
         return values
     said = sizes.get("attention", {"name": "softmax"})
     attention = {"attention": NONE if said == {"name": "softmax"} else said}
@@ -90,12 +94,37 @@ def _in_our_words(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "recipe": {**values["recipe"], "sizes": {**kept, **attention}}}
 
 
-def _with_unsaid_sizes(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What an older run.toml says, with the sizes that it had not said as they are wanted now."""
-    sizes, asked = saved.get("recipe", {}).get("sizes"), wanted["recipe"].get("sizes")
-    if saved.get("version") not in _OLDER or not isinstance(sizes, Mapping) or not isinstance(asked, Mapping):
+def recipe_of(default: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """The recipe that run.toml says: what it leaves out is as in `default`, and a new model's sizes count as said only
+    where they are not the usual ones, for all are written. run.toml 中的配方（默认尺寸视为未写明）。
+
+    Raises UserError for unknown names and values of another type.
+    """
+    found = read_record(default, values["recipe"])
+    # A recipe that somebody wrote, not a run, means what it says.
+    if "version" not in values or not isinstance(found, Shaped):
+        return found
+    if found.start_from and values["version"] not in _FILLING:
+        return found
+    return cast(Recipe, replace(cast(Any, found), sizes=found.sizes.unlike(found.usual_sizes)))
+
+
+def _as_written_now(saved: Mapping[str, Any], recipe: Any) -> Mapping[str, Any]:
+    """What an older run.toml says of sizes, as this version writes it: all of a new model, else those that are said."""
+    sizes = saved.get("recipe", {}).get("sizes")
+    if (
+        saved.get("version") not in _FILLING
+        or not isinstance(sizes, Mapping)
+        or not isinstance(recipe, Shaped)
+    ):
         return saved
-    return {**saved, "recipe": {**saved["recipe"], "sizes": {**asked, **sizes}}}
+    usual = plain(recipe.usual_sizes)
+    if recipe.start_from:
+        said = {name: value for name, value in sizes.items() if value != usual.get(name)}
+        written = {**plain(Sizes()), **said}
+    else:
+        written = {**usual, **sizes}
+    return {**saved, "recipe": {**saved["recipe"], "sizes": written}}
 
 
 def read_recipe(default: Recipe, path: str | Path) -> Recipe:
@@ -109,11 +138,11 @@ def read_recipe(default: Recipe, path: str | Path) -> Recipe:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a recipe ({error}); expected a TOML file") from None
-    table = _in_our_words(values).get("recipe", values)
-    if not isinstance(table, Mapping):
-        raise UserError(f"{path}: expected a table named recipe, got {table!r}")
+    run = values if "recipe" in values else {"recipe": values}
+    if not isinstance(run["recipe"], Mapping):
+        raise UserError(f"{path}: expected a table named recipe, got {run['recipe']!r}")
     try:
-        return read_record(default, table)
+        return recipe_of(default, _in_our_words(run))
     except UserError as error:
         of_run = f"; this is a run of {values['task']}" if "task" in values else ""
         raise UserError(f"{path}: {error}{of_run}") from None
@@ -134,8 +163,11 @@ def check_folder(
         if (folder / RUN_FILE).exists() or (folder / BEST).exists():
             raise UserError(f"{folder} already holds a run: resume it (--resume), or choose another folder")
         return
-    wanted = {"task": description.task, "data": description.data, "recipe": plain(description.recipe)}
-    differing = _differences("", _with_unsaid_sizes(saved or {}, wanted), wanted)
+    recipe = settled(description.recipe)
+    wanted = {"task": description.task, "data": description.data, "recipe": plain(recipe)}
+    found = _differences("", _as_written_now(saved or {}, recipe), wanted)
+    # Choices come before the details of groups.
+    differing = sorted(found, key=lambda line: line.split()[0].count("."))
     if differing:
         raise UserError(
             f"{folder}: the run was started with other choices ({'; '.join(differing[:3])}); "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, cast, runtime_checkable
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
@@ -17,33 +17,50 @@ DROPOUTS = ("dropout", "attention_dropout")
 
 @dataclass(frozen=True)
 class Sizes:
-    """The shape of the Transformer that is trained from scratch; the words are those of `ModelConfig`.
+    """The shape of a Transformer that is trained from scratch, as far as it is said; the words are those of
+    `ModelConfig`.
 
-    从头训练的模型尺寸。
+    从头训练的模型尺寸；未写明者（None 或空串）取任务的默认值。
 
-    `max_positions` is as many as the task needs, 512 at least, where it is none. `attention` none is softmax, and for a
-    pretrained model the mechanism that it has; what else a pretrained model takes over are rates of dropout other than
-    the usual. What else is none is as `ModelConfig` has it.
+    What is unsaid (None; of words, the empty one, for none is a kind of position) is as usual for the task (`over`),
+    and where nothing is usual as `ModelConfig` has it; `max_positions` are then as many as the task needs, 512 at
+    least. A pretrained model has its own sizes: it takes over the mechanism and the rates of dropout that are said, and
+    what else is said must be so already (`check_kept`).
     """
 
-    hidden_size: int = 192
-    layers: int = 3
-    attention_heads: int = 6
-    intermediate_size: int = 768
-    norm_place: str = "pre"
-    position: str = "rotary"
+    hidden_size: int | None = None
+    layers: int | None = None
+    attention_heads: int | None = None
+    intermediate_size: int | None = None
+    norm_place: str = ""
+    position: str = ""
     attention: Mechanism | None = None
-    residual_attention: bool = False
+    residual_attention: bool | None = None
     key_value_heads: int | None = None
     attention_key_size: int | None = None
-    activation: str = "relu"
-    dropout: float = 0.1
-    attention_dropout: float = 0.0
-    initial_deviation: float = 0.05
-    share_layers: bool = False
+    activation: str = ""
+    dropout: float | None = None
+    attention_dropout: float | None = None
+    initial_deviation: float | None = None
+    share_layers: bool | None = None
     max_positions: int | None = None
     hierarchical_positions: float | None = None
     relative_distance: int | None = None
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What is said, by name. 已写明的尺寸。"""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {name: value for name, value in values.items() if value is not None and value != ""}
+
+    def over(self, usual: Sizes) -> Sizes:
+        """These sizes, and the usual ones for what is unsaid. 未写明者取默认值。"""
+        return replace(usual, **self.said)
+
+    def unlike(self, usual: Sizes) -> Sizes:
+        """These sizes where they are not the usual ones, which count as unsaid. 仅保留与默认值不同的尺寸。"""
+        known = usual.said
+        return Sizes(**{name: value for name, value in self.said.items() if value != known.get(name)})
 
     def config(
         self,
@@ -52,30 +69,64 @@ class Sizes:
         max_positions: int,
         changes: Mapping[str, Any] | None = None,
     ) -> ModelConfig:
-        """A config of this shape; `max_positions` are those that the task needs, `changes` further fields of
-        `ModelConfig`. 生成模型配置。"""
-        said = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        own = {name: value for name, value in said.items() if value is not None}
-        places = {"max_positions": self.max_positions or max_positions}
-        return ModelConfig(
-            vocab_size=vocab_size, application=application, **{**own, **places, **(changes or {})}
-        )
+        """A config of this shape, which is whole; `max_positions` are those that the task needs, `changes` further
+        fields of `ModelConfig`. 生成模型配置。"""
+        whole = {"max_positions": max_positions, **self.said, **(changes or {})}
+        return ModelConfig(vocab_size=vocab_size, application=application, **whole)
 
-    def beside(self, usual: Sizes) -> dict[str, Any]:
-        """What is said here and not there, and no pretrained model can take over. 与默认值不同且不能沿用的尺寸。"""
-        return self._said(
-            usual, [entry.name for entry in fields(self) if entry.name not in (*DROPOUTS, "attention")]
-        )
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What is said, and no pretrained model can take over. 已写明且不能用于预训练模型的尺寸。"""
+        return {name: value for name, value in self.said.items() if name not in (*DROPOUTS, "attention")}
 
-    def dropouts(self, usual: Sizes) -> dict[str, float]:
-        """The rates of dropout that are said here and not there. 与默认值不同的失活率。"""
-        return self._said(usual, DROPOUTS)
+    @property
+    def dropouts(self) -> dict[str, float]:
+        """The rates of dropout that are said. 已写明的失活率。"""
+        return {name: value for name, value in self.said.items() if name in DROPOUTS}
 
-    def _said(self, usual: Sizes, names: Sequence[str]) -> dict[str, Any]:
-        said = {name: getattr(self, name) for name in names}
-        return {
-            name: value for name, value in said.items() if value is not None and value != getattr(usual, name)
-        }
+
+#: What is usual where a task has no sizes of its own.
+USUAL = Sizes(
+    hidden_size=192,
+    layers=3,
+    attention_heads=6,
+    intermediate_size=768,
+    norm_place="pre",
+    position="rotary",
+    residual_attention=False,
+    activation="relu",
+    dropout=0.1,
+    attention_dropout=0.0,
+    initial_deviation=0.05,
+    share_layers=False,
+)
+
+
+@runtime_checkable
+class Shaped(Protocol):
+    """A recipe of a Transformer: its sizes are for a new model, where it starts from none. 带模型尺寸的配方。"""
+
+    @property
+    def start_from(self) -> str:
+        """The pretrained model; empty: from scratch."""
+        ...
+
+    @property
+    def sizes(self) -> Sizes:
+        """The sizes that are said."""
+        ...
+
+    @property
+    def usual_sizes(self) -> Sizes:
+        """The sizes of the task where nothing is said."""
+        ...
+
+
+def settled(recipe: Any) -> Any:
+    """The recipe with every size of its new model said; any other recipe as it is. 补全新模型的尺寸。"""
+    if not isinstance(recipe, Shaped) or recipe.start_from:
+        return recipe
+    return replace(cast(Any, recipe), sizes=recipe.sizes.over(recipe.usual_sizes))
 
 
 def check_kept(start_from: str, said: Mapping[str, Any], config: ModelConfig) -> None:

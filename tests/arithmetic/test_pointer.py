@@ -195,7 +195,7 @@ def test_the_rest_of_a_model_is_drawn_as_without_a_pointer() -> None:
     for name, tensor in plain.state_dict().items():
         assert torch.equal(tensor, pointed.transformer.state_dict()[name]), name
     deviations = [weight.std().item() for weight in pointed.pointer.parameters()]
-    assert deviations == pytest.approx([0.88 * RECIPE.sizes.initial_deviation] * 2, rel=0.1)
+    assert deviations == pytest.approx([0.88 * RECIPE.shape.initial_deviation] * 2, rel=0.1)
 
 
 # On disk
@@ -279,7 +279,7 @@ def old_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tiny_run(tmp_path_factory.mktemp("runs") / "old", replace(RECIPE, pointer=False), updates=12)
     text = (folder / "run.toml").read_text(encoding="utf-8")
     for line, older in (
-        ("version = 3\n", "version = 1\n"),
+        ("version = 4\n", "version = 1\n"),
         ("pointer = false\n", ""),
         ("r_drop = 0.0\n", ""),
     ):

@@ -15,7 +15,7 @@ from hanformer.arithmetic.evaluation import evaluate
 from hanformer.arithmetic.expression import evaluate as value_of
 from hanformer.arithmetic.expression import parse_written
 from hanformer.arithmetic.layouts import Noise
-from hanformer.arithmetic.recipe import DEMO, Recipe
+from hanformer.arithmetic.recipe import Recipe
 from hanformer.arithmetic.records import Problem
 from hanformer.arithmetic.report import Report, accuracy_table, write_report
 from hanformer.arithmetic.solver import Solution, Solver
@@ -27,10 +27,12 @@ from hanformer.arithmetic.training import (
     train,
     training_problems,
 )
+from hanformer.cli.train_arithmetic import Arithmetic
 from hanformer.errors import UserError
 from hanformer.mechanisms import Local
 from hanformer.models import load
 from hanformer.train.history import History
+from hanformer.train.sizes import USUAL
 from tests.arithmetic.tiny import RECIPE, tiny_data, tiny_run
 
 
@@ -194,7 +196,7 @@ def test_incomplete_runs_are_named(run: Path, tmp_path: Path, missing: str) -> N
 
 def test_a_run_of_another_version_is_named(run: Path, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('version = 99\ntask = "arithmetic"\n')
-    with pytest.raises(UserError, match="version 1 or 2 or 3, got 99"):
+    with pytest.raises(UserError, match="version 1 or 2 or 3 or 4, got 99"):
         load_solver(tmp_path)
     with pytest.raises(UserError, match="no such run folder"):
         load_solver(tmp_path / "nowhere")
@@ -308,9 +310,14 @@ def test_fields_of_one_group_need_no_group() -> None:
 
 
 def test_a_pretrained_model_takes_a_mechanism_and_no_sizes() -> None:
-    """The sizes of a preset are nobody's wish."""
-    for preset in (Recipe(), DEMO):
-        recipe = replace(preset, layout="raw", start_from="tiny").changed({"attention": "local"})
+    """The sizes of a preset are nobody's wish; those that are named are, also where they are the usual ones."""
+    for preset in (None, "default", "demo"):
+        command = Arithmetic(
+            out=Path("run"), recipe=preset, start_from="tiny", assignments=["layout=raw", "attention=local"]
+        )
+        recipe = command.choose()
         assert make_model(recipe, make_layout(recipe, ())).config.attention == Local()
-    with pytest.raises(UserError, match="layers=1 would be of a new one"):
-        make_model(recipe.changed({"layers": "1"}), make_layout(recipe, ()))
+    assert load("tiny").config.layers != USUAL.layers
+    for layers in (1, USUAL.layers):
+        with pytest.raises(UserError, match=f"layers={layers} would be of a new one"):
+            make_model(recipe.changed({"layers": str(layers)}), make_layout(recipe, ()))

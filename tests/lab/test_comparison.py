@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from typer.testing import CliRunner
@@ -70,6 +71,12 @@ class Commands:
         (run / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
+def in_process(words: Sequence[str], capture: bool) -> str:
+    """Runs a command as the command line would."""
+    app(list(words), standalone_mode=False)
+    return ""
+
+
 def test_commands_are_what_a_user_would_type(tmp_path: Path) -> None:
     comparison = read_comparison(written(tmp_path, TEXT))
     places = Places(tmp_path / "out", Path("/d"))
@@ -119,6 +126,36 @@ def test_a_comparison_that_was_cut_goes_on(tmp_path: Path) -> None:
     assert len(run_comparison(comparison, places, run=later, said=lambda text: None)) == 4
     assert later.seen[0][-1] == "--resume" and "with-r-drop" in later.seen[0][-2]
     assert not any("--resume" in words for words in later.seen[1:])
+
+
+def test_a_training_that_was_cut_before_its_first_checkpoint_goes_on(tmp_path: Path) -> None:
+    """Such a run is a folder with run.toml and no state: a command without --resume would refuse it."""
+    file = tmp_path / "rows.tsv"
+    file.write_text("".join(f"{'好' if n % 2 else '坏'}\t{n % 2}\n" for n in range(20)), encoding="utf-8")
+    text = '''
+title = "One"
+train = """classify --data {data}/rows.tsv --set layers=1 --set hidden_size=8 --set attention_heads=1
+  --set valid=4 --set updates=2"""
+curve = "accuracy"
+seeds = [0]
+[figures]
+accuracy = "percent"
+[variants]
+plain = ""
+'''
+    comparison = read_comparison(written(tmp_path, text))
+    places = Places(tmp_path / "out", tmp_path)
+    run_comparison(comparison, places, run=in_process, said=lambda text: None)
+    folder = places.run("plain", 0)
+    history = (folder / "history.jsonl").read_text(encoding="utf-8")
+    for name in ("best", "last"):
+        rmtree(folder / name)
+    (folder / "result.json").unlink()
+    run_comparison(comparison, places, run=in_process, said=lambda text: None)
+    assert len((folder / "history.jsonl").read_text(encoding="utf-8").splitlines()) == len(
+        history.splitlines()
+    )
+    assert (folder / "best").is_dir()
 
 
 def test_all_commands_are_checked_before_any_runs(tmp_path: Path) -> None:
@@ -199,6 +236,21 @@ def test_what_is_prepared_is_prepared_once(tmp_path: Path) -> None:
         said=lambda _: None,
     )
     assert [words[-2:] == ["--threads", "1"] for words in told.seen] == [True, False, *([True] * 4)]
+
+
+def test_what_starts_from_something_prepared_is_checked_before_it_trains(tmp_path: Path) -> None:
+    text = TEXT + '[prepare]\nbase = "convert a {prepared}/base"\n'
+    commands = Commands()
+
+    def check(words: Sequence[str]) -> None:
+        if words[0] == "train" and commands.seen:
+            raise UserError("not of this size")
+
+    with pytest.raises(UserError, match="plain: not of this size"):
+        places = Places(tmp_path / "out", tmp_path)
+        comparison = read_comparison(written(tmp_path, text))
+        run_comparison(comparison, places, run=commands, check=check, said=lambda text: None)
+    assert [words[0] for words in commands.seen] == ["convert"]
 
 
 def test_what_prepares_is_checked_too(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hanformer import ModelConfig, build, save
+from hanformer.chat.recipe import ChatRecipe
 from hanformer.errors import UserError
 from hanformer.mechanisms import Atrous, Local, Mechanism, Softmax
 from hanformer.models.checkpoint import LeftOut
@@ -16,6 +17,8 @@ from hanformer.models.self_terminating import TerminatingTransformer
 from hanformer.models.terminating_files import save_terminating
 from hanformer.nn.layers.self_terminating import SelfTerminating
 from hanformer.tasks import text_recipe
+from hanformer.tasks.pretrain import PretrainRecipe
+from hanformer.tasks.seq2seq import Seq2SeqRecipe
 from hanformer.tasks.text_recipe import (
     SPECIALS,
     TextRecipe,
@@ -26,6 +29,7 @@ from hanformer.tasks.text_recipe import (
 from hanformer.text.pieces import train_pieces
 from hanformer.text.vocabulary import Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
+from hanformer.train.sizes import USUAL
 from tests.harness import random_model, tiny_config
 from tests.similarity.tiny import tiny_encoder
 
@@ -121,3 +125,20 @@ def test_sizes_beside_a_pretrained_model_are_its_own_or_refused(tmp_path: Path) 
         own.changed({"dropout": "0.3", "attention_dropout": "0.2"}), TOKENIZER, "encoder", ()
     )
     assert (other.config.dropout, other.config.attention_dropout) == (0.3, 0.2)
+
+
+def test_what_is_usual_for_new_models_counts_beside_a_pretrained_one_where_it_is_said(tmp_path: Path) -> None:
+    save(random_model(tiny_config(dropout=0.0), dtype=torch.float32), tmp_path)
+    start = TextRecipe(start_from=str(tmp_path))
+    assert make_transformer(start, TOKENIZER, "encoder", ()).config.dropout == 0.0
+    said = start.changed({"dropout": str(USUAL.dropout)})
+    assert make_transformer(said, TOKENIZER, "encoder", ()).config.dropout == USUAL.dropout
+    with pytest.raises(UserError, match=f"layers={USUAL.layers} would be of a new one"):
+        make_transformer(start.changed({"layers": str(USUAL.layers)}), TOKENIZER, "encoder", ())
+
+
+@pytest.mark.parametrize("recipe", [TextRecipe(), Seq2SeqRecipe(), PretrainRecipe(), ChatRecipe()])
+def test_one_size_that_is_said_leaves_the_others_usual(recipe: TextRecipe) -> None:
+    usual = make_transformer(recipe, TOKENIZER, "encoder", ()).config
+    model = make_transformer(recipe.changed({"layers": "1"}), TOKENIZER, "encoder", ())
+    assert usual.layers > 1 and model.config == usual.changed({"layers": 1})

@@ -17,7 +17,7 @@ from hanformer.train.runs import (
     read_recipe,
     write_description,
 )
-from hanformer.train.sizes import Sizes
+from hanformer.train.sizes import USUAL, Sizes
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,54 @@ def test_sizes_that_an_older_version_ignored_are_unsaid(tmp_path: Path) -> None:
         check_folder(
             tmp_path, read_description(tmp_path), RunDescription("t", "d", TextRecipe()), resume=True
         )
+
+
+def test_a_run_says_all_sizes_of_a_new_model_and_reads_them_as_far_as_they_are_not_usual(
+    tmp_path: Path,
+) -> None:
+    recipe = TextRecipe(sizes=Sizes(layers=9, dropout=USUAL.dropout))
+    write_description(tmp_path, RunDescription("t", "d", recipe))
+    values = read_description(tmp_path)
+    written = values["recipe"]["sizes"]
+    assert (written["layers"], written["hidden_size"]) == (9, USUAL.hidden_size)
+    found = read_recipe(TextRecipe(), tmp_path / "run.toml")
+    assert found == TextRecipe(sizes=Sizes(layers=9))
+    check_folder(tmp_path, values, RunDescription("t", "d", found), resume=True)
+    check_folder(tmp_path, values, RunDescription("t", "d", recipe), resume=True)
+    with pytest.raises(UserError, match=r"sizes\.layers 9 there, 3 now"):
+        check_folder(tmp_path, values, RunDescription("t", "d", TextRecipe()), resume=True)
+
+
+def test_what_is_said_beside_a_pretrained_model_is_written_and_no_more(tmp_path: Path) -> None:
+    recipe = TextRecipe(start_from="tiny", sizes=Sizes(dropout=USUAL.dropout))
+    write_description(tmp_path, RunDescription("t", "d", recipe))
+    assert read_recipe(TextRecipe(), tmp_path / "run.toml") == recipe
+    with pytest.raises(UserError, match=r"sizes\.dropout 0.1 there, none now"):
+        other = TextRecipe(start_from="tiny")
+        check_folder(tmp_path, read_description(tmp_path), RunDescription("t", "d", other), resume=True)
+
+
+def test_usual_sizes_that_an_older_version_wrote_beside_a_pretrained_model_are_unsaid(tmp_path: Path) -> None:
+    filled = TextRecipe(start_from="tiny", sizes=Sizes(dropout=0.4).over(USUAL))
+    write_description(tmp_path, RunDescription("t", "d", filled, version=3))
+    found = read_recipe(TextRecipe(), tmp_path / "run.toml")
+    assert found == TextRecipe(start_from="tiny", sizes=Sizes(dropout=0.4))
+    check_folder(tmp_path, read_description(tmp_path), RunDescription("t", "d", found), resume=True)
+
+
+def test_no_positions_are_a_choice_and_not_unsaid(tmp_path: Path) -> None:
+    for start in ("", "tiny"):
+        recipe = TextRecipe(start_from=start).changed({"position": "none"})
+        write_description(tmp_path, RunDescription("t", "d", recipe))
+        assert read_recipe(TextRecipe(), tmp_path / "run.toml") == recipe
+        assert recipe.sizes.said == {"position": "none"}
+
+
+def test_sizes_of_a_recipe_file_are_said(tmp_path: Path) -> None:
+    """Also the usual ones: beside a pretrained model they are refused, not left out."""
+    file = tmp_path / "recipe.toml"
+    file.write_text(f"[sizes]\nlayers = {USUAL.layers}\n", encoding="utf-8")
+    assert read_recipe(TextRecipe(), file) == TextRecipe(sizes=Sizes(layers=USUAL.layers))
 
 
 def test_a_mechanism_that_an_older_version_wrote_is_kept(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from hanformer.errors import UserError
-from hanformer.records import read_record
 from hanformer.runtime import inference_dtype
 from hanformer.tasks.classify.decisions import Decision, decision_of
 from hanformer.tasks.classify.examples import Examples, Window, text_windows, unlabelled_examples
@@ -23,7 +22,7 @@ from hanformer.tasks.serving import Evaluated, Service, ServingOptions
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
 from hanformer.train.losses.multilabel import count_labels
-from hanformer.train.runs import open_run
+from hanformer.train.runs import open_run, recipe_of
 
 Cut = Callable[[Tokenizer, str], list[Window]]
 """A line of text to the windows that are read. 把一行输入切成窗口。"""
@@ -149,7 +148,7 @@ def refuse_without(without: Path | None) -> None:
 def open_service(run: Path, options: ServingOptions) -> ClassifyService:
     """The classifier of a run. Raises UserError as `open_run` does. 打开训练好的模型。"""
     best, description = open_run(run, TASK)
-    recipe = read_record(ClassifyRecipe(), description["recipe"])
+    recipe = recipe_of(ClassifyRecipe(), description)
     kind = recipe.kind
     decision = decision_of(kind.many, recipe.thresholds, kind.tuned, len(ClassNames.load(best)))
     return ClassifyService(open_judge(best, recipe, decision, options), recipe)

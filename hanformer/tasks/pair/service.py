@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from hanformer.errors import UserError
-from hanformer.records import read_record
 from hanformer.runtime import inference_dtype
 from hanformer.tasks.classify.decisions import Highest
 from hanformer.tasks.classify.examples import Window, windows_of_pair
@@ -21,7 +20,7 @@ from hanformer.tasks.pair.training import TASK, correlations, partners
 from hanformer.tasks.serving import Evaluated, Service, ServingOptions
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
-from hanformer.train.runs import open_run
+from hanformer.train.runs import open_run, recipe_of
 
 
 class PairClassService(Service):
@@ -118,7 +117,7 @@ def _title(data: str, count: int, left: int) -> str:
 def open_service(run: Path, options: ServingOptions) -> Service:
     """What a run on pairs was trained for. Raises UserError as `open_run` does. 打开训练好的模型。"""
     best, description = open_run(run, TASK)
-    recipe = read_record(PairRecipe(), description["recipe"])
+    recipe = recipe_of(PairRecipe(), description)
     if not recipe.compares:
         return PairClassService(open_judge(best, recipe, Highest(), options), recipe)
     dtype = inference_dtype(options.precision, torch.device(options.device))

@@ -9,7 +9,7 @@ from hanformer.errors import UserError
 from hanformer.tasks.stop_head import StopOptions
 from hanformer.tasks.text_recipe import TextRecipe, VocabularyOptions
 from hanformer.train.options import TrainOptions
-from hanformer.train.sizes import Sizes, check_kept
+from hanformer.train.sizes import USUAL, Sizes, check_kept
 from hanformer.train.tricks import tricks_named
 
 #: Objective -> the application that the model is built for.
@@ -95,16 +95,6 @@ class PretrainRecipe(TextRecipe):
     mask: MaskOptions = field(default_factory=MaskOptions)
     stop: StopOptions = field(default_factory=StopOptions)
     vocabulary: VocabularyOptions = field(default_factory=lambda: VocabularyOptions("characters", 8000))
-    sizes: Sizes = field(
-        default_factory=lambda: Sizes(
-            hidden_size=256,
-            layers=4,
-            attention_heads=4,
-            intermediate_size=1024,
-            activation="gelu",
-            dropout=0.1,
-        )
-    )
     train: TrainOptions = field(
         default_factory=lambda: TrainOptions(
             epochs=10, learning_rate=1e-3, warm_up=500, betas=(0.9, 0.98), validate_every=1000
@@ -126,6 +116,12 @@ class PretrainRecipe(TextRecipe):
         tricks_named(self.tricks)
         if (self.new_words or self.freeze) and not self.start_from:
             raise UserError("new_words and freeze are for a pretrained model; name one (--start-from)")
+
+    @property
+    def usual_sizes(self) -> Sizes:
+        """As of every task on text, but of four wider layers with GELU. 默认尺寸：四层，GELU。"""
+        wider = Sizes(hidden_size=256, layers=4, attention_heads=4, intermediate_size=1024, activation="gelu")
+        return wider.over(USUAL)
 
     def check_start(self, config: ModelConfig) -> None:
         """As every recipe's, and for the width of the embedding."""

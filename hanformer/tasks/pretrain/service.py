@@ -12,7 +12,6 @@ import torch
 
 from hanformer.errors import UserError
 from hanformer.models.terminating_files import WritingModel, load_writing, stack_of
-from hanformer.records import read_record
 from hanformer.runtime import inference_dtype
 from hanformer.tasks.fill_mask import fill_mask
 from hanformer.tasks.generation import Writer
@@ -27,7 +26,7 @@ from hanformer.tasks.serving import Evaluated, Service, ServingOptions
 from hanformer.text.cutting import CONTINUATION
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
-from hanformer.train.runs import open_run
+from hanformer.train.runs import open_run, recipe_of
 
 #: Tokens that a continuation may have.
 CONTINUED = 64
@@ -104,7 +103,7 @@ def _perplexity_of(loss: str) -> str:
 def open_service(run: Path, options: ServingOptions) -> PretrainService:
     """The service of a run. Raises UserError as `open_run` does. 打开预训练的运行目录。"""
     best, description = open_run(run, TASK)
-    recipe = read_record(PretrainRecipe(), description["recipe"])
+    recipe = recipe_of(PretrainRecipe(), description)
     if options.length is not None:
         longer = max(recipe.token_budget, options.length)
         recipe = replace(recipe, maximum_length=options.length, token_budget=longer)

@@ -9,7 +9,7 @@ from hanformer.tasks.seq2seq.pairs import PairColumns
 from hanformer.tasks.stop_head import StopOptions
 from hanformer.tasks.text_recipe import TextRecipe, VocabularyOptions
 from hanformer.train.options import TrainOptions
-from hanformer.train.sizes import Sizes
+from hanformer.train.sizes import USUAL, Sizes
 from hanformer.train.tricks import tricks_named
 from hanformer.train.tricks.replacement import POOLS, Replacement
 
@@ -64,12 +64,16 @@ class Seq2SeqRecipe(TextRecipe):
     replacement: ReplacementOptions = field(default_factory=ReplacementOptions)
     stop: StopOptions = field(default_factory=StopOptions)
     vocabulary: VocabularyOptions = field(default_factory=lambda: VocabularyOptions("characters", 8000))
-    sizes: Sizes = field(default_factory=lambda: Sizes(hidden_size=256, layers=4, attention_heads=4))
     train: TrainOptions = field(
         default_factory=lambda: TrainOptions(
             epochs=10, learning_rate=1e-3, warm_up=500, betas=(0.9, 0.98), average="ema", average_decay=0.999
         )
     )
+
+    @property
+    def usual_sizes(self) -> Sizes:
+        """As of every task on text, but of four wider layers. 默认尺寸：四层，更宽。"""
+        return Sizes(hidden_size=256, layers=4, attention_heads=4).over(USUAL)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -15,7 +15,6 @@ from hanformer.data.published import open_splits
 from hanformer.errors import UserError
 from hanformer.models.terminating_files import WritingModel, load_writing, stack_of
 from hanformer.nn.layers.prepacked import prepacked
-from hanformer.records import read_record
 from hanformer.runtime import inference_dtype
 from hanformer.tasks.generation import Writer
 from hanformer.tasks.generation_options import GenerationOptions
@@ -27,7 +26,7 @@ from hanformer.tasks.seq2seq.training import TASK
 from hanformer.tasks.serving import Evaluated, Service, ServingOptions, spread
 from hanformer.text.load import load_tokenizer
 from hanformer.text.protocols import Tokenizer
-from hanformer.train.runs import open_run
+from hanformer.train.runs import open_run, recipe_of
 
 
 class Seq2SeqService(Service):
@@ -138,7 +137,7 @@ def _written(writer: Writer, texts: Sequence[str]) -> list[str | UserError]:
 def open_service(run: Path, options: ServingOptions) -> Seq2SeqService:
     """The writer of a run. Raises UserError as `open_run` does. 打开训练好的模型。"""
     best, description = open_run(run, TASK)
-    recipe = read_record(Seq2SeqRecipe(), description["recipe"])
+    recipe = recipe_of(Seq2SeqRecipe(), description)
     generation = GenerationOptions(maximum_length=recipe.target_length)
     if options.beams > 1:
         generation = replace(generation, rule="beam", beams=options.beams)

@@ -80,7 +80,7 @@ def make_model(recipe: Seq2SeqRecipe, tokenizer: Tokenizer, conditions: Sequence
         model = make_transformer(recipe, tokenizer, "unilm", ("lm",), changes if conditions else None)
         freeze_lowest(model, recipe.freeze)
         return recipe.stop.put_on(model, vocabulary.sep_id)
-    config = recipe.sizes.config(
+    config = recipe.shape.config(
         len(vocabulary),
         "encoder",
         max(recipe.maximum_length, recipe.target_length, 512),

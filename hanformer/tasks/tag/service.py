@@ -11,7 +11,6 @@ import torch
 
 from hanformer.data.files import lines
 from hanformer.errors import UserError
-from hanformer.records import read_record
 from hanformer.runtime import inference_dtype
 from hanformer.tasks.serving import Evaluated, Service, ServingOptions
 from hanformer.tasks.tag.data import texts_to_judge
@@ -23,7 +22,7 @@ from hanformer.tasks.tag.spans import TextSpan, cut_at
 from hanformer.tasks.tag.tagger import Tagger
 from hanformer.tasks.tag.training import TASK, WORDS_FILE, cutter_of
 from hanformer.text.load import load_tokenizer
-from hanformer.train.runs import open_run
+from hanformer.train.runs import open_run, recipe_of
 
 
 class SegmentationService(Service):
@@ -105,7 +104,7 @@ class EntityService(Service):
 def open_service(run: Path, options: ServingOptions) -> Service:
     """The tagger of a run. Raises UserError as `open_run` does. 打开训练好的标注模型。"""
     best, description = open_run(run, TASK)
-    recipe = read_record(TagRecipe(), description["recipe"])
+    recipe = recipe_of(TagRecipe(), description)
     kinds = load_kinds(best)
     device = torch.device(options.device)
     dtype = inference_dtype(options.precision, device)

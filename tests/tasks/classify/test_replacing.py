@@ -120,11 +120,14 @@ def test_what_cannot_be_replaced(
 
 
 def test_a_run_from_before_there_was_this_choice_goes_on(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
     recipe = replace(RECIPE, train=replace(RECIPE.train, updates=2))
-    train(recipe, ONE, tmp_path)
-    values = read_description(tmp_path)
+    train(recipe, ONE, first)
+    recipe = replace(recipe, start_from=str(first))
+    train(recipe, ONE, second)
+    values = read_description(second)
     del values["recipe"]["theseus"]
-    (tmp_path / RUN_FILE).write_text(tomli_w.dumps(values), encoding="utf-8")
-    train(replace(recipe, train=replace(RECIPE.train, updates=3)), ONE, tmp_path, resume=True)
-    with pytest.raises(UserError, match="theseus"):
-        train(replace(shallow(tmp_path), start_from=str(tmp_path)), ONE, tmp_path, resume=True)
+    (second / RUN_FILE).write_text(tomli_w.dumps(values), encoding="utf-8")
+    train(replace(recipe, train=replace(RECIPE.train, updates=3)), ONE, second, resume=True)
+    with pytest.raises(UserError, match=r"recipe\.theseus\.layers 0 there, 2 now"):
+        train(replace(recipe, theseus=Theseus(layers=2)), ONE, second, resume=True)

@@ -244,7 +244,7 @@ def test_too_little_text_is_refused(tmp_path: Path, text: Path) -> None:
 
 def test_rows_longer_than_the_model_are_refused(tmp_path: Path, text: Path) -> None:
     tokenizer = starting_tokenizer(RECIPE, LINES)
-    config = RECIPE.sizes.config(len(tokenizer.vocabulary), "encoder", 8).changed({"position": "learned"})
+    config = RECIPE.shape.config(len(tokenizer.vocabulary), "encoder", 8).changed({"position": "learned"})
     hanformer.save(hanformer.build(config), tmp_path / "short")
     tokenizer.save(tmp_path / "short")
     recipe = replace(RECIPE, start_from=str(tmp_path / "short"))

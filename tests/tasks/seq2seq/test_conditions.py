@@ -261,7 +261,7 @@ def test_tricks_keep_the_condition_in_every_pass(trick: str) -> None:
 def test_a_text_that_is_longer_than_the_model_is_judged_by_what_it_can_read() -> None:
     tokenizer = make_tokenizer(RECIPE, ALPHABET)
     sizes = {"condition_size": 3, "conditions": ("copy", "next"), "position": "learned", "pad_id": 0}
-    model = random_model(RECIPE.sizes.config(len(tokenizer.vocabulary), "unilm", 8, sizes), ("lm",)).eval()
+    model = random_model(RECIPE.shape.config(len(tokenizer.vocabulary), "unilm", 8, sizes), ("lm",)).eval()
     long, cut = ALPHABET * 3, ALPHABET[:7]  # [CLS] [SEP], and 6 signs are read to predict the seventh
     found = likelihoods(model, tokenizer, [TextPair("", long, "copy"), TextPair(long, long, "copy")])
     pair = Pair((2, 3), tuple(tokenizer.encode(cut, special_tokens=False).ids), 0)
