@@ -28,6 +28,7 @@ from hanformer.config import ModelConfig
 from hanformer.lab.attention import bytes_kept
 from hanformer.mechanisms import (
     Atrous,
+    GatedUnit,
     Linear,
     Local,
     Mechanism,
@@ -49,6 +50,7 @@ RECORDS: dict[str, Mechanism] = {
     "Performer, 64 features": Performer(features=64),
     "Taylor": Taylor(),
     "Synthesizer": Synthesizer(),
+    "gated unit": GatedUnit(),
 }
 LAYERS, SIZE, HEADS, VOCABULARY = 3, 128, 4, 1000
 #: Rows that are compared with all pairs written out: longer than what is never cut, and ragged.

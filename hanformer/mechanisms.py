@@ -108,9 +108,9 @@ class Performer(Mechanism):
     """Random positive features whose products are softmax attention in the mean (FAVOR+). Performer 随机特征注意力。
 
     `features` a head; `kernel`: softmax, or relu, which estimates no softmax; `norms` of the random vectors: chi
-    (as Gaussian ones have), root (√D: less variance, biased), stratified (quantiles of chi); `orthogonal` blocks, or
-    independent vectors. Vectors are drawn anew after every `redraw` training passes, never where it is 0. `rotates` as
-    for Linear.
+    (as Gaussian ones have: unbiased), root (√D: less variance, biased), stratified (quantiles of chi: biased a little,
+    the more the fewer there are); `orthogonal` blocks, or independent vectors. Vectors are drawn anew after every
+    `redraw` training passes, never where it is 0. `rotates` as for Linear.
     Raises UserError for other words and sizes.
     """
 

@@ -103,8 +103,9 @@ def _warn(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """A warning as a line, without its place in the code."""
-    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    """A warning as a line, without its place in the code; lines of its own are joined by semicolons."""
+    lines = [" ".join(line.split()) for line in str(message).splitlines() if line.strip()]
+    print(f"warning: {'; '.join(lines)}", file=sys.stderr)
 
 
 def main() -> None:

@@ -131,6 +131,7 @@ def test_warnings_are_lines(run: Run, bert: Path, tmp_path: Path) -> None:
     save_file({**tensors, "bert.odd": torch.ones(1)}, tmp_path / "hf" / "model.safetensors")
     code, told, error = run("fill-mask", tmp_path / "hf", "[MASK]")
     assert code == 0 and told and error.startswith("warning: ") and ".py" not in error
+    assert "parameters loaded; unexpected (1): bert.odd; not used" in error
 
 
 def test_bad_checkpoints_are_refused(refused: Callable[..., str], bert: Path, tmp_path: Path) -> None:

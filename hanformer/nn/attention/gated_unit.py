@@ -6,6 +6,7 @@ Source: Hua et al. 2022, arXiv 2202.10447; kexue.fm/archives/8934.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -27,12 +28,14 @@ _USUAL, _FEWEST = 512, 16
 def squared_relu(logits: Tensor) -> Tensor:
     """relu(a)² / l over the l visible keys of each row; hidden entries (-inf) give 0. 除以可见键数的平方 ReLU。
 
-    Computed in float32 at least. Rows need not sum to 1. Source: kexue.fm/archives/8934.
+    Computed in float32 at least, and left in it where the logits are float16: weights are not bounded, and 65,504 is
+    soon passed. Rows need not sum to 1. Source: kexue.fm/archives/8934.
     """
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     hidden = wide.isneginf()
     count = (~hidden).sum(-1, keepdim=True).clamp(min=1)
-    return (wide.masked_fill(hidden, 0.0).relu().square() / count).to(logits.dtype)
+    weights = wide.masked_fill(hidden, 0.0).relu().square() / count
+    return weights if logits.dtype == torch.float16 else weights.to(logits.dtype)
 
 
 def softmax_plus(logits: Tensor) -> Tensor:
@@ -84,16 +87,19 @@ class GatedUnitAttention(SoftmaxAttention):
         return ()
 
     def project(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[N, C] to queries and keys [N, 1, s] and values [N, 1, E]."""
+        """[N, C] to queries and keys [N, 1, s] and values [N, 1, E]; values in float32 where weights need it."""
         shared = self.activation(self.shared(hidden))[:, None]
         offsets = self.offset_bias.unflatten(0, (2, -1))
         query, key = (shared * gain + offset for gain, offset in zip(self.gains.weight, offsets, strict=True))
-        return query, key, self.activation(self.value(hidden))[:, None]
+        value = self.activation(self.value(hidden))[:, None]
+        narrow = value.dtype == torch.float16 and self.normalise is squared_relu
+        return query, key, value.float() if narrow else value
 
     def mix(self, query: Tensor, key: Tensor, value: Tensor, batch: Pass) -> Tensor:
         """[N, 1, s] twice and [N, 1, E] to [N, 1, E]."""
         rate = self.dropout if self.training else 0.0
-        return batch.mix(query, key, value, self.scale, rate, self.normalise)
+        with _as_given(value):
+            return batch.mix(query, key, value, self.scale, rate, self.normalise)
 
     def merge(self, mixed: Tensor) -> Tensor:
         """[N, 1, E] to [N, E]: the gate comes before the last product."""
@@ -112,13 +118,23 @@ class GatedUnitAttention(SoftmaxAttention):
         query, key, value = self.project(hidden)
         query, key = self.place(query, key, cache.layout)
         own = state_as(cache, KeyValueCache)
-        return self._gated(
-            hidden, self.merge(own.attend(layer, query, key, value, self.scale, self.normalise))
-        )
+        with _as_given(value):
+            mixed = own.attend(layer, query, key, value, self.scale, self.normalise)
+        return self._gated(hidden, self.merge(mixed))
 
     def _gated(self, hidden: Tensor, mixed: Tensor) -> Tensor:
-        gated: Tensor = self.output(self.activation(self.gate(hidden)) * mixed)
+        gate = self.activation(self.gate(hidden))
+        gated: Tensor = self.output((gate * mixed).to(gate.dtype))
         return gated
+
+
+def _as_given(value: Tensor) -> AbstractContextManager[object]:
+    """Where values were made wide, automatic mixed precision would make them narrow again."""
+    device = value.device.type
+    narrows = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+    return (
+        torch.autocast(device, enabled=False) if narrows and value.dtype == torch.float32 else nullcontext()
+    )
 
 
 def _refuse_positions(config: ModelConfig) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.mechanisms import Linear, Performer
-from hanformer.nn.attention.feature_maps import Given
+from hanformer.nn.attention.feature_maps import FeatureMap, Given, Positive
 from hanformer.nn.attention.linear import LinearAttention, keys_of, shared
 from hanformer.nn.attention.linear_state import LinearState
 from hanformer.nn.attention.linear_sums import divided, rectangles, wide, with_ones
@@ -19,6 +19,7 @@ from hanformer.nn.attention.performer import PerformerAttention
 from hanformer.nn.attention.state import DecodingState, state_as
 from hanformer.nn.functional.groups import rectangle
 from hanformer.nn.functional.packing import Layout
+from hanformer.nn.functional.positions import rotate_halves
 from hanformer.nn.functional.visibility import Visibility
 
 
@@ -112,6 +113,16 @@ class TurnedLinearAttention(LinearAttention):
 class TurnedPerformerAttention(PerformerAttention, TurnedLinearAttention):
     """The same with the random features of a Performer. 旋转位置作用于 Performer 的随机特征。"""
 
+    def feature_map(self) -> FeatureMap:
+        """As a Performer's, but that what is moved from keys to queries is one for both features of a pair: a turn
+        mixes them, and no other factors would cancel. 同一对特征须共用同一缩放，旋转后才能抵消。"""
+        found = super().feature_map()
+        if isinstance(found, Positive):
+            halves = self.rotate is rotate_halves
+            moved = found.moved.unflatten(0, (2, -1) if halves else (-1, 2))
+            found.moved = moved.amax(-2 if halves else -1, keepdim=True).expand_as(moved).flatten()
+        return found
+
 
 def features_of(config: ModelConfig) -> int:
     """How many features a head has. 每个注意力头的特征数。
@@ -127,6 +138,11 @@ def features_of(config: ModelConfig) -> int:
         raise UserError(
             "attention: double_softmax normalises each feature over the whole row, which turned features would undo; "
             "take rotates=inputs"
+        )
+    if record.features == "cosine" and not size % 2:
+        raise UserError(
+            f"attention: cosine has a feature beside the {size} of a head, and positions turn pairs of them; take "
+            "other features, or rotates=inputs"
         )
     counts = {"elu": size, "cosine": size + 1, "taylor": math.comb(size + record.order, record.order)}
     return counts[record.features]

@@ -19,7 +19,8 @@ _KERNELS: dict[str, Callable[[Tensor, float], FeatureMap]] = {"softmax": Positiv
 
 
 class PerformerAttention(LinearAttention):
-    """Softmax attention estimated by FAVOR+: unbiased in numerator and denominator, at a cost linear in the length.
+    """Softmax attention estimated by FAVOR+, at a cost linear in the length; numerator and denominator are unbiased
+    where the norms are those of Gaussian vectors (chi).
 
     Performer：用正随机特征估计 softmax 注意力。
 

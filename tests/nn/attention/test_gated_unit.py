@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -17,9 +18,12 @@ from hanformer.models import build, load, save
 from hanformer.models.checkpoint import CONFIG_FILE
 from hanformer.models.encoder_decoder import EncoderDecoder
 from hanformer.models.saving import WEIGHTS_FILE
+from hanformer.nn.attention.cache import KeyValueCache
 from hanformer.nn.attention.gated_unit import NORMALISERS, GatedUnitAttention, softmax_plus, squared_relu
 from hanformer.nn.attention.kinds import attention_of
 from hanformer.nn.attention.passing import Pass
+from hanformer.nn.attention.state import Opening
+from hanformer.nn.functional.packing import Layout
 from hanformer.nn.functional.positions import rotary_table, rotate
 from hanformer.nn.functional.visibility import Causal, Full, Rule, UniLM
 from tests.harness import (
@@ -154,11 +158,46 @@ def test_normalisers_of_hidden_rows_and_extremes() -> None:
     for normalise in NORMALISERS.values():
         assert not normalise(hidden).any()
         for dtype in (torch.float16, torch.bfloat16):
-            found = normalise(torch.tensor([[200.0, -200.0, 0.0]], dtype=dtype))
-            assert found.dtype == dtype and found.isfinite().all()
+            found = normalise(torch.tensor([[6e4, -6e4, 0.0]], dtype=dtype))
+            wide = normalise is squared_relu and dtype == torch.float16
+            assert found.dtype == (torch.float32 if wide else dtype) and found.isfinite().all()
     assert squared_relu(torch.tensor([2.0, -3.0, -torch.inf, 1.0])).tolist() == pytest.approx(
         [4 / 3, 0, 0, 1 / 3]
     )
+
+
+@pytest.mark.parametrize("automatic", [False, True])
+def test_weights_beyond_float16(automatic: bool) -> None:
+    """Logits of a thousand: weights are beyond 65,504, and what comes of them is not; decoding gives the same."""
+    exact = attention_of(config_of(application="lm", position="none", biases="none")).double().eval()
+    assert isinstance(exact, GatedUnitAttention)
+    with torch.no_grad():
+        for weight in exact.parameters():
+            weight.normal_()
+        exact.gains.weight.copy_(torch.full_like(exact.gains.weight, 20.0))
+        exact.value.weight.mul_(1e-4)
+    half = copy.deepcopy(exact).half()
+    exact.load_state_dict(half.state_dict())
+    layer = half.float() if automatic else half
+    hidden = torch.randn(7, exact.shared.in_features).half()
+    given, context = (
+        hidden.to(next(layer.parameters()).dtype),
+        torch.autocast("cpu", torch.float16, enabled=automatic),
+    )
+    cache = KeyValueCache(Opening(Causal(), Layout.of((6,)), layers=1, segment=0))
+    with torch.no_grad():
+        query, key, _ = exact.project(hidden.double())
+        assert (query[:, 0] @ key[:, 0].T * exact.scale).amax() ** 2 / len(hidden) > 2 * 65504
+        expected = exact(hidden.double(), Pass(Causal().bind(Layout.of((7,)))))
+        with context:
+            found = layer(given, Pass(Causal().bind(Layout.of((7,)))))
+            layer.remember(given[:6], Pass(Causal().bind(Layout.of((6,)))), cache, 0)
+            cache.begin(1)
+            last = layer.extend(given[6:], cache, 0)
+    assert found.dtype == torch.float16 and expected.abs().max() < 65504
+    largest = float(expected.abs().max())
+    torch.testing.assert_close(found.double(), expected, rtol=0.02, atol=0.01 * largest)
+    torch.testing.assert_close(last.double(), expected[6:], rtol=0.02, atol=0.01 * largest)
 
 
 def test_softmax_plus_is_softmax_at_512_keys_and_flatter_below() -> None:

@@ -30,6 +30,7 @@ from tests.harness import (
 
 ELU, TAYLOR = Linear(rotates="features"), Linear(features="taylor", rotates="features")
 PERFORMER = Performer(features=12, rotates="features")
+STRATIFIED = Performer(features=12, norms="stratified", rotates="features")
 #: An even number of monomials of degree two: C(6 + 2, 2) = 28.
 SIZES = {"attention_key_size": 6}
 
@@ -42,6 +43,14 @@ def attention(
     return made
 
 
+def features(made: TurnedLinearAttention, x: Tensor, of_query: bool) -> Tensor:
+    """φ as defined: e^(ω·x − |x|²/2) of a Performer, with no factor that cancels only where nothing turns."""
+    if isinstance(made, TurnedPerformerAttention):
+        x = x * made.scale**0.5
+        return (x @ made.projection.mT - x.square().sum(-1, keepdim=True) / 2).exp()
+    return made.feature_map().query(x) if of_query else made.feature_map().key(x)
+
+
 def naive(
     made: TurnedLinearAttention, given: tuple[Tensor, ...], layout: Layout, rule: Rule, turn: object
 ) -> Tensor:
@@ -52,7 +61,7 @@ def naive(
         visible, heads = naive_visible(rule, segments), []
         for head in range(query.shape[1]):
             group = head * key.shape[1] // query.shape[1]
-            own, keys = made.feature_map().query(query[:, head]), made.feature_map().key(key[:, group])
+            own, keys = features(made, query[:, head], True), features(made, key[:, group], False)
             table = rotary_table(torch.arange(len(segments)), own.shape[-1], dtype=own.dtype)
             above = turn(own[:, None], table)[:, 0] @ turn(keys[:, None], table)[:, 0].T * visible
             below = (own @ keys.T * visible).sum(-1, keepdim=True)
@@ -70,7 +79,7 @@ def vectors(layout: Layout, groups: int, size: int) -> tuple[Tensor, ...]:
 
 @pytest.mark.parametrize(("position", "turn"), [("rotary", rotate), ("rotary_halves", rotate_halves)])
 @pytest.mark.parametrize("rule", [Full(), Causal(), UniLM()], ids=lambda rule: type(rule).__name__)
-@pytest.mark.parametrize("record", [ELU, TAYLOR, PERFORMER], ids=str)
+@pytest.mark.parametrize("record", [ELU, TAYLOR, PERFORMER, STRATIFIED], ids=str)
 def test_definition(record: Linear | Performer, rule: Rule, position: str, turn: object) -> None:
     """Values and gradients, on ragged, empty and single-token rows, and on rows of several chunks."""
     for lengths in ((5, 1, 0, 17, 16, 0), (150, 1, 64)):
@@ -137,7 +146,7 @@ def test_half_precision(dtype: torch.dtype) -> None:
     [
         (ELU, {"position": "none"}, "set position=rotary, or rotates=inputs"),
         (ELU, {"position": "learned"}, "turns features by rotary positions"),
-        (Linear(features="cosine", rotates="features"), {}, "9 features, and positions turn pairs"),
+        (Linear(features="cosine", rotates="features"), {}, "cosine has a feature beside the 8 of a head"),
         (Performer(features=11, rotates="features"), {}, "11 features, and positions turn pairs"),
         (Linear(features="double_softmax", rotates="features"), {}, "over the whole row"),
     ],
