@@ -198,7 +198,7 @@ def in_words(kind: str, current: Any) -> str:
         "tuple": "a list with commas",
     }
     said = next((word for name, word in words.items() if kind.startswith(name)), "a word")
-    unsaid = current is None or current == () or kind.startswith(("bool", _PAIRS))
+    unsaid = current in (None, (), "") or kind.startswith(("bool", _PAIRS))
     example = "" if unsaid else f" such as {_shown(current)}"
     return f"{said}{example}" + (", or none" if "None" in kind else "")
 

@@ -13,6 +13,7 @@ from hanformer.arithmetic.raw_layout import RawOptions
 from hanformer.arithmetic.slot_layout import SlotOptions
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
+from hanformer.models.loading import skeleton
 from hanformer.records import NONE, assign, full_name
 from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions, named_ends
@@ -25,6 +26,8 @@ POINTER_FILE = "pointer.safetensors"
 #: What a run did before these choices were in its recipe.
 _BEFORE = {"r_drop": 0.0, "limit": 0, "extra_generated": 0, "start_from": ""}
 _NOISE_BEFORE = {"writings": 0.0}
+#: Of a new model, and the least that any vocabulary has.
+MOST_POSITIONS, _FEWEST_TOKENS = 1536, 8
 #: Fields of these may be named without the group.
 _GROUPS = ("sizes", "train", "slots", "raw", "noise")
 _SIZES_BEFORE = {"attention": NONE}
@@ -96,6 +99,14 @@ class Recipe:
                 f"extra_generated: expected a number of problems, or 0, got {self.extra_generated}"
             )
         rule_named(self.optimizer)
+
+    def check_shape(self) -> None:
+        """Raises UserError where no new model has the shape that is asked for: told before data are read.
+
+        检查新模型能否按所选尺寸与机制构建。
+        """
+        if not self.start_from:
+            skeleton(self.shape.config(_FEWEST_TOKENS, "unilm", MOST_POSITIONS), ())
 
     def check_start(self, config: ModelConfig) -> None:
         """Raises UserError for sizes that the pretrained model, of this config, has not: they are for a new one.

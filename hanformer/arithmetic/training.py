@@ -17,7 +17,7 @@ from hanformer.arithmetic.generated import generate
 from hanformer.arithmetic.layouts import LAYOUT_FILE, Noise, ProblemLayout, Reading
 from hanformer.arithmetic.pointer import PointerTransformer, add_pointer, load_pointer, pointed_logits
 from hanformer.arithmetic.raw_layout import RawLayout
-from hanformer.arithmetic.recipe import Recipe, description_of
+from hanformer.arithmetic.recipe import MOST_POSITIONS, Recipe, description_of
 from hanformer.arithmetic.records import Problem
 from hanformer.arithmetic.slot_layout import SlotLayout
 from hanformer.arithmetic.solver import LONGEST_TARGET, Solver
@@ -126,7 +126,7 @@ def make_model(recipe: Recipe, layout: ProblemLayout) -> Transformer | PointerTr
             changes=recipe.sizes.dropouts,
             dtype=torch.float32,
         )
-    config = recipe.shape.config(layout.vocabulary_size, "unilm", max_positions=1536)
+    config = recipe.shape.config(layout.vocabulary_size, "unilm", max_positions=MOST_POSITIONS)
     model = build(config, heads=("lm",))
     return add_pointer(model, layout) if recipe.pointer and isinstance(layout, SlotLayout) else model
 

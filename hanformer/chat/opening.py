@@ -67,7 +67,7 @@ def open_chat(
     if not (run_of(path) / RUN_FILE).exists():
         return _open_model_folder(path, layout or "alternating", family, device, dtype)
     best, description = open_run(path, TASK)
-    recipe = recipe_of(ChatRecipe(), description)
+    recipe = recipe_of(ChatRecipe(), description, best.parent)
     if layout not in (None, recipe.layout):
         raise UserError(
             f"{path}: was trained with the layout {recipe.layout}, not {layout}; leave --layout out"

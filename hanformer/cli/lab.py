@@ -35,7 +35,7 @@ def lab(
     Example: hanformer lab gelu --out runs/gelu
     """
     from hanformer.errors import UserError
-    from hanformer.lab import EXPERIMENTS, run_experiment
+    from hanformer.lab import EXPERIMENTS, reads_text, run_experiment
     from hanformer.lab.report import PAGE_FILE
 
     if name is None:
@@ -44,6 +44,8 @@ def lab(
         for known, experiment in EXPERIMENTS.items():
             typer.echo(f"{known:16}{experiment.english}\n{'':16}{experiment.chinese}")
         return
+    if data is not None and not reads_text(name):
+        raise UserError(f"--data: {name} reads no text; leave it out")
     given = read_assignments([*(assignments or []), *([] if data is None else [f"data={data}"])])
     prepare_machine("cpu", threads)
     folder = Path("runs/lab") / name if out is None else out

@@ -54,6 +54,6 @@ def read_assignments(assignments: Sequence[str]) -> dict[str, str]:
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name:
-            raise UserError(f"--set expects name=value, got {assignment!r}; for example --set sizes.layers=4")
+            raise UserError(f"--set expects name=value, got {assignment!r}; for example --set seed=1")
         pairs[name.strip()] = value.strip()
     return pairs

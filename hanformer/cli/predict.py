@@ -90,5 +90,4 @@ def _chunks(problems: Iterator[str | None]) -> Iterator[list[str | None]]:
 
 
 def _short(text: str) -> str:
-    shown = "".join(character if character.isprintable() else "?" for character in text)
-    return repr(shown if len(shown) <= 40 else shown[:40] + "...")
+    return repr(text if len(text) <= 40 else text[:40] + "...")

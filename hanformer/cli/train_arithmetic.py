@@ -48,13 +48,15 @@ class Arithmetic(Training):
             raise UserError(f"--recipe: expected one of {', '.join(RECIPES)}, got {self.recipe!r}")
         chosen = DEFAULT if self.recipe is None else RECIPES[self.recipe]
         if self.recipe is None and self.begun is not None:
-            chosen = recipe_of(DEFAULT, description_of(self.out))
+            chosen = recipe_of(DEFAULT, description_of(self.out), self.out)
         named = {} if self.start_from is None else {"start_from": self.start_from}
         named |= read_assignments(self.assignments or [])
         if named.get("start_from") and self.recipe is not None:
             # The sizes of a preset are those of its new model.
             chosen = replace(chosen, sizes=Sizes())
-        return chosen.changed(named)
+        recipe = chosen.changed(named)
+        recipe.check_shape()
+        return recipe
 
     def __call__(self) -> None:
         from hanformer.arithmetic.data_sets import open_data

@@ -9,12 +9,13 @@ EXPERIMENTS: modules are imported when their experiment is run.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from hanformer.errors import UserError
-from hanformer.lab.report import Report, write_report
+from hanformer.lab.report import Report, check_report, write_report
 from hanformer.records import assign
 
 
@@ -69,17 +70,30 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 
 
-def run_experiment(name: str, out: str | Path, assignments: Mapping[str, str] | None = None) -> Report:
+def run_experiment(name: str, out: str | Path, assignments: Mapping[str, object] | None = None) -> Report:
     """Runs an experiment and writes its page, `report.html`, and its figures into a folder.
 
     运行一个实验，把网页与图写入文件夹。
 
-    `assignments` change the experiment's options by name. Raises UserError for an unknown experiment or option.
+    `assignments` change the experiment's options by name. Raises UserError for an unknown experiment or option, and,
+    before the experiment begins, where its report could not be drawn or written.
     """
+    room, function = _room_of(name)
+    options = assign(room.Options(), {key: str(value) for key, value in (assignments or {}).items()})
+    check_report(Path(out))
+    report: Report = getattr(room, function)(Path(out), options)
+    write_report(Path(out), report)
+    return report
+
+
+def reads_text(name: str) -> bool:
+    """Whether an experiment has the option `data`; raises UserError for an unknown one. 实验是否读取文本文件。"""
+    return "data" in {entry.name for entry in fields(_room_of(name)[0].Options)}
+
+
+def _room_of(name: str) -> tuple[Any, str]:
+    """The module of an experiment, and its function there."""
     if name not in EXPERIMENTS:
         raise UserError(f"lab: expected one of {', '.join(sorted(EXPERIMENTS))}, got {name!r}")
     module, _, function = EXPERIMENTS[name].target.partition(":")
-    room = import_module(module)
-    report: Report = getattr(room, function)(Path(out), assign(room.Options(), assignments or {}))
-    write_report(Path(out), report)
-    return report
+    return import_module(module), function

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from hanformer.errors import UserError
@@ -87,6 +88,19 @@ def svg(picture: Any) -> str:
         picture.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
+
+
+def check_report(out: Path) -> None:
+    """Raises UserError where a report could not be drawn, or not be written into the folder, which is made.
+
+    检查能否绘图、能否写入输出目录。
+    """
+    figure()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error}); choose another folder") from None
 
 
 def write_report(out: Path, report: Report) -> Path:

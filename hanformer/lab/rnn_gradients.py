@@ -237,11 +237,20 @@ def _of_new_cells(options: Options) -> Report:
 def _of_run(options: Options) -> Report:
     folder, _ = open_run(options.run, TASK)
     model, words = load_recurrent(folder), Words.load(folder)
+    if _is_file(options.text):
+        raise UserError(f"text: {options.text} is a file, and the sentence itself is expected: text='...'")
     read = words.read(options.text)
     ids = [words.end_id, *words.ids(read), words.end_id]
     measured = measure_model(model, ids[:-1])
     curves = zip([cell.name for cell in measured], loss_gradients(model, ids), strict=True)
     return rnn_gradient_report(measured, dict(curves), _about(options.run, words, read))
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # a sentence may be no name of a file
+        return False
 
 
 def _about(run: str, words: Words, read: Sequence[str]) -> tuple[str, str]:

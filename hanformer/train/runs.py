@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import tomli_w
 
@@ -15,16 +15,11 @@ from hanformer.errors import UserError
 from hanformer.records import NONE, plain, read_record
 from hanformer.train.history import HISTORY_FILE
 from hanformer.train.options import FREE_ON_RESUME
-from hanformer.train.sizes import Shaped, Sizes, settled
+from hanformer.train.run_versions import RUN_VERSION, as_said, as_written_now, check_version, in_our_words
+from hanformer.train.sizes import settled
 from hanformer.weights.atomic import recover_folder, write_text
 
 RUN_FILE = "run.toml"
-RUN_VERSION = 4
-READABLE_VERSIONS = (1, 2, 3, 4)
-#: These wrote softmax also where no attention had been named, and ignored sizes beside a pretrained model.
-_IGNORING = (1, 2)
-#: These also wrote the usual sizes where none had been said.
-_FILLING = (*_IGNORING, 3)
 BEST, LAST = "best", "last"
 
 Recipe = TypeVar("Recipe")
@@ -48,7 +43,7 @@ class RunDescription:
 
 
 def write_description(folder: Path, description: RunDescription) -> None:
-    """Writes run.toml, with every size of a new model. 写入 run.toml（新模型的尺寸全部写明）。"""
+    """Writes run.toml, with the usual sizes of a new model where none are said. 写入 run.toml（含默认尺寸）。"""
     whole = replace(description, recipe=settled(description.recipe))
     write_text(folder / RUN_FILE, tomli_w.dumps(plain(whole)))
 
@@ -67,64 +62,29 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{folder}: not a run folder ({RUN_FILE} is missing); train one with `hanformer train`"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); the run folder is incomplete") from None
-    if values.get("version") not in READABLE_VERSIONS:
-        raise UserError(
-            f"{path}: expected a run of version {' or '.join(map(str, READABLE_VERSIONS))}, "
-            f"got {values.get('version')}; use the version of Hanformer that wrote it, or train again"
-        )
+    check_version(path, values)
     if not isinstance(values.get("recipe"), dict):
         raise UserError(
             f"{path}: expected a table named recipe, got {values.get('recipe')!r}; the run folder is broken: "
             "take the file from a copy, or train again"
         )
-    return _in_our_words(values)
+    return in_our_words(values)
 
 
-def _in_our_words(values: dict[str, Any]) -> dict[str, Any]:
-    """A run.toml as this version would have written it: softmax was unsaid, as were sizes beside a pretrained model."""
-    recipe = values.get("recipe")
-    sizes = recipe.get("sizes") if isinstance(recipe, dict) else None
-    if values.get("version") not in _IGNORING or not isinstance(sizes, dict):
-        return values
-    said = sizes.get("attention", {"name": "softmax"})
-    attention = {"attention": NONE if said == {"name": "softmax"} else said}
-    kept = {} if values["recipe"].get("start_from") else sizes
-    return {**values, "recipe": {**values["recipe"], "sizes": {**kept, **attention}}}
+def recipe_of(default: Recipe, values: Mapping[str, Any], place: Path) -> Recipe:
+    """The recipe that run.toml says: what it leaves out is as in `default`. run.toml 中的配方。
 
-
-def recipe_of(default: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """The recipe that run.toml says: what it leaves out is as in `default`, and a new model's sizes count as said only
-    where they are not the usual ones, for all are written. run.toml 中的配方（默认尺寸视为未写明）。
-
-    Raises UserError for unknown names and values of another type.
+    Raises UserError, which names the `place`, for unknown names and values of another type.
     """
-    found = read_record(default, values["recipe"])
-    # A recipe that somebody wrote, not a run, means what it says.
-    if "version" not in values or not isinstance(found, Shaped):
-        return found
-    if found.start_from and values["version"] not in _FILLING:
-        return found
-    return cast(Recipe, replace(cast(Any, found), sizes=found.sizes.unlike(found.usual_sizes)))
-
-
-def _as_written_now(saved: Mapping[str, Any], recipe: Any) -> Mapping[str, Any]:
-    """What an older run.toml says of sizes, as this version writes it: all of a new model, else those that are said."""
-    sizes = saved.get("recipe", {}).get("sizes")
-    if (
-        saved.get("version") not in _FILLING
-        or not isinstance(sizes, Mapping)
-        or not isinstance(recipe, Shaped)
-    ):
-        return saved
-    usual = plain(recipe.usual_sizes)
-    if recipe.start_from:
-        said = {name: value for name, value in sizes.items() if value != usual.get(name)}
-        written = {**plain(Sizes()), **said}
-    else:
-        written = {**usual, **sizes}
-    return {**saved, "recipe": {**saved["recipe"], "sizes": written}}
+    try:
+        return as_said(read_record(default, values["recipe"]), values.get("version"))
+    except UserError as error:
+        of_run = f"; this is a run of {values['task']}" if "task" in values else ""
+        raise UserError(f"{place}: {error}{of_run}") from None
 
 
 def read_recipe(default: Recipe, path: str | Path) -> Recipe:
@@ -138,14 +98,27 @@ def read_recipe(default: Recipe, path: str | Path) -> Recipe:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a recipe ({error}); expected a TOML file") from None
-    run = values if "recipe" in values else {"recipe": values}
-    if not isinstance(run["recipe"], Mapping):
-        raise UserError(f"{path}: expected a table named recipe, got {run['recipe']!r}")
+    path = Path(path)
+    if "recipe" not in values:
+        return _written_recipe(default, values, path)
+    if not isinstance(values["recipe"], Mapping):
+        raise UserError(f"{path}: expected a table named recipe, got {values['recipe']!r}")
+    if beside := sorted(values.keys() - {entry.name for entry in fields(RunDescription)}):
+        raise UserError(
+            f"{path}: {beside[0]} stands outside the table recipe and would be ignored; put it there"
+        )
+    if "version" not in values:
+        return _written_recipe(default, values["recipe"], path)
+    check_version(path, values)
+    return recipe_of(default, in_our_words(values), path)
+
+
+def _written_recipe(default: Recipe, table: Mapping[str, Any], path: Path) -> Recipe:
+    """A recipe that somebody wrote: it means what it says, usual or not."""
     try:
-        return recipe_of(default, _in_our_words(run))
+        return read_record(default, table)
     except UserError as error:
-        of_run = f"; this is a run of {values['task']}" if "task" in values else ""
-        raise UserError(f"{path}: {error}{of_run}") from None
+        raise UserError(f"{path}: {error}") from None
 
 
 def check_folder(
@@ -165,7 +138,7 @@ def check_folder(
         return
     recipe = settled(description.recipe)
     wanted = {"task": description.task, "data": description.data, "recipe": plain(recipe)}
-    found = _differences("", _as_written_now(saved or {}, recipe), wanted)
+    found = _differences("", as_written_now(saved or {}, recipe), wanted)
     # Choices come before the details of groups.
     differing = sorted(found, key=lambda line: line.split()[0].count("."))
     if differing:
@@ -200,6 +173,8 @@ def _differences(name: str, saved: object, wanted: object) -> list[str]:
         return [
             line for key in known for line in _differences(f"{name}{key}.", saved.get(key), wanted.get(key))
         ]
+    if saved is None and name == "recipe.sizes.":
+        return [f"{name.rstrip('.')} is missing there"]
     # Older versions had no such choice: it was off.
     off = isinstance(wanted, Mapping) and any(wanted.get(key) == value for key, value in _OFF.items())
     unsaid = saved is None and (off or wanted in (NONE, False, 0, ""))

@@ -123,7 +123,7 @@ class Shaped(Protocol):
 
 
 def settled(recipe: Any) -> Any:
-    """The recipe with every size of its new model said; any other recipe as it is. 补全新模型的尺寸。"""
+    """The recipe with the usual sizes of its new model where none are said; any other as it is. 补全新模型的尺寸。"""
     if not isinstance(recipe, Shaped) or recipe.start_from:
         return recipe
     return replace(cast(Any, recipe), sizes=recipe.sizes.over(recipe.usual_sizes))

@@ -309,6 +309,12 @@ def test_fields_of_one_group_need_no_group() -> None:
         Recipe().changed({"constants": "1"})
 
 
+def test_a_shape_that_no_model_can_have_is_told_before_data_are_read() -> None:
+    command = Arithmetic(out=Path("run"), assignments=["hidden_size=100", "attention_heads=7"])
+    with pytest.raises(UserError, match="hidden_size 100 must be a multiple of attention_heads 7"):
+        command.choose()
+
+
 def test_a_pretrained_model_takes_a_mechanism_and_no_sizes() -> None:
     """The sizes of a preset are nobody's wish; those that are named are, also where they are the usual ones."""
     for preset in (None, "default", "demo"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -79,3 +80,26 @@ def test_a_run(tmp_path: Path) -> None:
 def test_mistakes(name: str, options: dict[str, str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         run_experiment(name, tmp_path, options)
+
+
+def test_a_report_that_could_not_be_written_is_told_before_the_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hanformer.lab.positions.run", lambda out, options: pytest.fail("it began"))
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match=f"{place}: cannot be written"):
+            run_experiment("positions", place)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UserError, match="pip install 'hanformer\\[plot\\]'"):
+        run_experiment("positions", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_of_options_need_not_be_words(tmp_path: Path) -> None:
+    assert "16 channels" in run_experiment("positions", tmp_path, {"size": 16, "distance": 9}).text()
+
+
+def test_data_are_for_experiments_that_read_them() -> None:
+    with pytest.raises(UserError, match="--data: gelu reads no text"):
+        CliRunner().invoke(app, ["lab", "gelu", "--data", "x.txt"], catch_exceptions=False)

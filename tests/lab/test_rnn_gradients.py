@@ -359,6 +359,13 @@ def test_a_text_without_known_words_is_refused_as_for_trees(tmp_path: Path, text
     assert str(found.value) == str(of_trees.value)
 
 
+def test_a_file_is_no_sentence(tmp_path: Path) -> None:
+    saved_run(tmp_path)
+    (tmp_path / "text.txt").write_text("the cat", encoding="utf-8")
+    with pytest.raises(UserError, match="text: .*is a file, and the sentence itself is expected"):
+        run(tmp_path, Options(run=str(tmp_path), text=str(tmp_path / "text.txt")))
+
+
 def test_a_run_that_is_not_there_is_refused_as_for_trees(tmp_path: Path) -> None:
     with pytest.raises(UserError) as of_trees:
         load_parser(tmp_path / "none")

@@ -115,11 +115,22 @@ def test_what_is_said_beside_a_pretrained_model_is_written_and_no_more(tmp_path:
 
 
 def test_usual_sizes_that_an_older_version_wrote_beside_a_pretrained_model_are_unsaid(tmp_path: Path) -> None:
-    filled = TextRecipe(start_from="tiny", sizes=Sizes(dropout=0.4).over(USUAL))
+    filled = TextRecipe(start_from="tiny", sizes=Sizes(dropout=0.4, layers=9).over(USUAL))
     write_description(tmp_path, RunDescription("t", "d", filled, version=3))
     found = read_recipe(TextRecipe(), tmp_path / "run.toml")
     assert found == TextRecipe(start_from="tiny", sizes=Sizes(dropout=0.4))
-    check_folder(tmp_path, read_description(tmp_path), RunDescription("t", "d", found), resume=True)
+    # Whether sizes had been said is not known; other ones than the model's own cannot go on anyway.
+    named = TextRecipe(start_from="tiny", sizes=Sizes(dropout=0.4, layers=4, hidden_size=USUAL.hidden_size))
+    for recipe in (found, named):
+        check_folder(tmp_path, read_description(tmp_path), RunDescription("t", "d", recipe), resume=True)
+    for changed in (
+        Sizes(),
+        Sizes(dropout=0.4, attention_dropout=0.2),
+        Sizes(dropout=0.4, attention=Local(3)),
+    ):
+        with pytest.raises(UserError, match=r"sizes\.(dropout|attention)"):
+            other = TextRecipe(start_from="tiny", sizes=changed)
+            check_folder(tmp_path, read_description(tmp_path), RunDescription("t", "d", other), resume=True)
 
 
 def test_no_positions_are_a_choice_and_not_unsaid(tmp_path: Path) -> None:
@@ -135,6 +146,36 @@ def test_sizes_of_a_recipe_file_are_said(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
     file.write_text(f"[sizes]\nlayers = {USUAL.layers}\n", encoding="utf-8")
     assert read_recipe(TextRecipe(), file) == TextRecipe(sizes=Sizes(layers=USUAL.layers))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('start_from = "tiny"\n[recipe]\nvalid = 3\n', "start_from stands outside the table recipe"),
+        ("version = 99\n[recipe]\nvalid = 3\n", "expected a run of version 1 or 2 or 3 or 4, got 99"),
+        ("recipe = 3\n", "expected a table named recipe, got 3"),
+        ("[recipe.sizes]\nposition = 3\n", "sizes.position: expected a word, got 3"),
+        (
+            'version = 4\ntask = "chat"\n[recipe]\nsizes = 3\n',
+            "expected a table, got 3; this is a run of chat",
+        ),
+    ],
+)
+def test_recipes_that_would_be_half_read_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=f"recipe.toml: .*{said}"):
+        read_recipe(TextRecipe(), file)
+    file.write_text("[recipe]\nvalid = 3\n", encoding="utf-8")
+    assert read_recipe(TextRecipe(), file).valid == 3
+
+
+def test_a_run_that_lost_its_sizes_is_told_so(tmp_path: Path) -> None:
+    write_description(tmp_path, RunDescription("t", "d", TextRecipe()))
+    values = read_description(tmp_path)
+    del values["recipe"]["sizes"]
+    with pytest.raises(UserError, match=r"\(recipe\.sizes is missing there\)"):
+        check_folder(tmp_path, values, RunDescription("t", "d", TextRecipe()), resume=True)
 
 
 def test_a_mechanism_that_an_older_version_wrote_is_kept(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def refuse_without(without: Path | None) -> None:
 def open_service(run: Path, options: ServingOptions) -> ClassifyService:
     """The classifier of a run. Raises UserError as `open_run` does. 打开训练好的模型。"""
     best, description = open_run(run, TASK)
-    recipe = recipe_of(ClassifyRecipe(), description)
+    recipe = recipe_of(ClassifyRecipe(), description, best.parent)
     kind = recipe.kind
     decision = decision_of(kind.many, recipe.thresholds, kind.tuned, len(ClassNames.load(best)))
     return ClassifyService(open_judge(best, recipe, decision, options), recipe)

@@ -117,7 +117,7 @@ def _title(data: str, count: int, left: int) -> str:
 def open_service(run: Path, options: ServingOptions) -> Service:
     """What a run on pairs was trained for. Raises UserError as `open_run` does. 打开训练好的模型。"""
     best, description = open_run(run, TASK)
-    recipe = recipe_of(PairRecipe(), description)
+    recipe = recipe_of(PairRecipe(), description, best.parent)
     if not recipe.compares:
         return PairClassService(open_judge(best, recipe, Highest(), options), recipe)
     dtype = inference_dtype(options.precision, torch.device(options.device))

@@ -103,7 +103,7 @@ def _perplexity_of(loss: str) -> str:
 def open_service(run: Path, options: ServingOptions) -> PretrainService:
     """The service of a run. Raises UserError as `open_run` does. 打开预训练的运行目录。"""
     best, description = open_run(run, TASK)
-    recipe = recipe_of(PretrainRecipe(), description)
+    recipe = recipe_of(PretrainRecipe(), description, best.parent)
     if options.length is not None:
         longer = max(recipe.token_budget, options.length)
         recipe = replace(recipe, maximum_length=options.length, token_budget=longer)

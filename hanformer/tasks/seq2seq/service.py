@@ -137,7 +137,7 @@ def _written(writer: Writer, texts: Sequence[str]) -> list[str | UserError]:
 def open_service(run: Path, options: ServingOptions) -> Seq2SeqService:
     """The writer of a run. Raises UserError as `open_run` does. 打开训练好的模型。"""
     best, description = open_run(run, TASK)
-    recipe = recipe_of(Seq2SeqRecipe(), description)
+    recipe = recipe_of(Seq2SeqRecipe(), description, best.parent)
     generation = GenerationOptions(maximum_length=recipe.target_length)
     if options.beams > 1:
         generation = replace(generation, rule="beam", beams=options.beams)

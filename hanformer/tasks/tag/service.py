@@ -104,7 +104,7 @@ class EntityService(Service):
 def open_service(run: Path, options: ServingOptions) -> Service:
     """The tagger of a run. Raises UserError as `open_run` does. 打开训练好的标注模型。"""
     best, description = open_run(run, TASK)
-    recipe = recipe_of(TagRecipe(), description)
+    recipe = recipe_of(TagRecipe(), description, best.parent)
     kinds = load_kinds(best)
     device = torch.device(options.device)
     dtype = inference_dtype(options.precision, device)
