@@ -147,12 +147,11 @@ def against_dense(chosen: argparse.Namespace) -> Iterator[Case]:
 def against_peer(chosen: argparse.Namespace) -> Iterator[Case]:
     """Performer beside performer-pytorch. 与 performer-pytorch 比较。"""
     made, inputs = layer(RECORDS["performer"], chosen.seed), make_inputs(chosen.against, chosen.seed)
+    if peer(made, True) is None:
+        print("left out: performer-pytorch is not installed (pip install -e '.[bench]')", file=sys.stderr)
     for word, rule in (("causal", Causal()), ("bidirectional", Full())):
         sides = [Side("ours", partial(forward, partial(ours, made, rule), inputs))]
-        theirs = peer(made, rule.is_causal)
-        if theirs is None:
-            print("left out: performer-pytorch is not installed (pip install -e '.[bench]')", file=sys.stderr)
-        else:
+        if (theirs := peer(made, rule.is_causal)) is not None:
             sides.append(Side("performer-pytorch", partial(forward, theirs, inputs)))
         name = f"performer against its peer, {chosen.against}, {word}"
         yield Case(name, "layer", 1, False, sides, partial(check, made, rule, inputs))

@@ -199,11 +199,12 @@ def in_words(kind: str, current: Any) -> str:
     }
     said = next((word for name, word in words.items() if kind.startswith(name)), "a word")
     unsaid = current in (None, (), "") or kind.startswith(("bool", _PAIRS))
-    example = "" if unsaid else f" such as {_shown(current)}"
+    example = "" if unsaid else f" such as {shown(current)}"
     return f"{said}{example}" + (", or none" if "None" in kind else "")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as it stands on the command line; a list has commas. 命令行上的写法。"""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -11,14 +11,13 @@ from typing import Any
 from hanformer.arithmetic.layouts import Noise
 from hanformer.arithmetic.raw_layout import RawOptions
 from hanformer.arithmetic.slot_layout import SlotOptions
-from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.models.loading import skeleton
 from hanformer.records import NONE, assign, full_name
 from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions, named_ends
 from hanformer.train.runs import BEST, read_description
-from hanformer.train.sizes import USUAL, Sizes, check_kept
+from hanformer.train.sizes import ShapedRecipe, Sizes
 from hanformer.train.theseus import Theseus
 
 #: Where a run with a pointer keeps it, beside its model.
@@ -34,7 +33,7 @@ _SIZES_BEFORE = {"attention": NONE}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(ShapedRecipe):
     """All choices of one run of the main job.
 
     主任务一次训练的全部选择。
@@ -49,11 +48,9 @@ class Recipe:
     generated problems to published ones.
     """
 
-    start_from: str = ""
     layout: str = "slots"
     slots: SlotOptions = field(default_factory=SlotOptions)
     raw: RawOptions = field(default_factory=RawOptions)
-    sizes: Sizes = field(default_factory=Sizes)
     train: TrainOptions = field(default_factory=lambda: TrainOptions(epochs=40))
     noise: Noise = field(default_factory=Noise)
     optimizer: str = "muon"
@@ -107,23 +104,6 @@ class Recipe:
         """
         if not self.start_from:
             skeleton(self.shape.config(_FEWEST_TOKENS, "unilm", MOST_POSITIONS), ())
-
-    def check_start(self, config: ModelConfig) -> None:
-        """Raises UserError for sizes that the pretrained model, of this config, has not: they are for a new one.
-
-        检查所写尺寸与预训练模型是否一致。
-        """
-        check_kept(self.start_from, self.sizes.kept, config)
-
-    @property
-    def usual_sizes(self) -> Sizes:
-        """The sizes of the default recipe. 默认尺寸。"""
-        return USUAL
-
-    @property
-    def shape(self) -> Sizes:
-        """The sizes of a new model: what is said, and what is usual. 新模型的尺寸。"""
-        return self.sizes.over(self.usual_sizes)
 
     def changed(self, assignments: Mapping[str, str]) -> Recipe:
         """A copy with fields set by dotted name, as `--set train.learning_rate=5e-4` gives them; what only one group

@@ -16,7 +16,7 @@ from typing import Any
 
 from hanformer.errors import UserError
 from hanformer.lab.report import Report, check_report, write_report
-from hanformer.records import assign
+from hanformer.records import assign, shown
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def run_experiment(name: str, out: str | Path, assignments: Mapping[str, object]
     before the experiment begins, where its report could not be drawn or written.
     """
     room, function = _room_of(name)
-    options = assign(room.Options(), {key: str(value) for key, value in (assignments or {}).items()})
+    options = assign(room.Options(), {key: shown(value) for key, value in (assignments or {}).items()})
     check_report(Path(out))
     report: Report = getattr(room, function)(Path(out), options)
     write_report(Path(out), report)

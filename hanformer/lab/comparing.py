@@ -18,6 +18,7 @@ from typing import Any
 
 from hanformer.errors import UserError
 from hanformer.lab.comparison import VALIDATION, Comparison, Places, evaluate_command, slug, train_command
+from hanformer.lab.report import check_report
 from hanformer.runtime import describe_machine
 from hanformer.train.history import HISTORY_FILE, History
 from hanformer.train.runs import BEST, RUN_FILE
@@ -78,14 +79,15 @@ def run_comparison(
 
     A run that was trained before the file got one more evaluation is only judged by that.
     `extra` words (threads, device) follow every command. `check` raises UserError for the words of a command that will
-    be refused; nothing is trained before all are checked, once more after what is prepared. Every seed goes through all
-    variants before the next, so that a comparison that is cut has whole seeds. Raises UserError for an unknown variant
-    and a command that fails.
+    be refused; nothing is trained before all are checked (once more after what is prepared), and before it is known
+    that a report can be drawn and written. Every seed goes through all variants before the next, so that a comparison
+    that is cut has whole seeds. Raises UserError for an unknown variant and a command that fails.
     """
     check_variants(comparison, variants)
     chosen = list(variants) or list(comparison.variants)
     commands = list(_commands(comparison, places, chosen, extra))
     _check_all(commands, check)
+    check_report(places.out)
     for name in comparison.prepare:
         _prepare(comparison, places, name, extra, run, said)
     if comparison.prepare:  # what starts from something prepared could not be checked before

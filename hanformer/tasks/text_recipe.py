@@ -10,7 +10,6 @@ from typing import Any, Final, TypeVar
 
 import torch
 
-from hanformer.config import ModelConfig
 from hanformer.errors import UserError
 from hanformer.models import Transformer, build, load
 from hanformer.models.belonging import check_vocabulary
@@ -26,7 +25,7 @@ from hanformer.text.vocabulary import Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
 from hanformer.train.optimizer import rule_named
 from hanformer.train.options import TrainOptions, named_ends
-from hanformer.train.sizes import USUAL, Sizes, check_kept
+from hanformer.train.sizes import ShapedRecipe
 from hanformer.train.theseus import Theseus
 
 _FIRST_WIDE = 0x2E80
@@ -67,7 +66,7 @@ _GROUPS = ("sizes", "train", "vocabulary")
 
 
 @dataclass(frozen=True)
-class TextRecipe:
+class TextRecipe(ShapedRecipe):
     """All choices of one training run on text; a task's recipe adds its own.
 
     文本任务一次训练的全部选择；各任务在此基础上增加自己的选项。
@@ -81,9 +80,7 @@ class TextRecipe:
     has no validation set and `valid_file`, which takes its place, names none.
     """
 
-    start_from: str = ""
     vocabulary: VocabularyOptions = field(default_factory=VocabularyOptions)
-    sizes: Sizes = field(default_factory=Sizes)
     train: TrainOptions = field(default_factory=lambda: TrainOptions(epochs=10))
     optimizer: str = "adamw"
     tricks: tuple[str, ...] = ()
@@ -126,23 +123,6 @@ class TextRecipe:
         """
         if not self.start_from:
             skeleton(self.shape.config(len(SPECIALS), self.application, max(self.maximum_length, 512)), ())
-
-    def check_start(self, config: ModelConfig) -> None:
-        """Raises UserError for sizes that the pretrained model, of this config, has not: they are for a new one.
-
-        检查所写尺寸与预训练模型是否一致。
-        """
-        check_kept(self.start_from, self.sizes.kept, config)
-
-    @property
-    def usual_sizes(self) -> Sizes:
-        """The sizes of this task where nothing is said. 本任务的默认尺寸。"""
-        return USUAL
-
-    @property
-    def shape(self) -> Sizes:
-        """The sizes of a new model: what is said, and what is usual. 新模型的尺寸。"""
-        return self.sizes.over(self.usual_sizes)
 
     @property
     def named_files(self) -> tuple[str, ...]:

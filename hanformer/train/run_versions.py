@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 from hanformer.errors import UserError
 from hanformer.records import NONE, plain
-from hanformer.train.sizes import DROPOUTS, Shaped, Sizes
+from hanformer.train.sizes import DROPOUTS, ShapedRecipe, Sizes
 
 RUN_VERSION = 4
 READABLE_VERSIONS = (1, 2, 3, 4)
@@ -54,15 +54,15 @@ def as_said(recipe: Recipe, version: object) -> Recipe:
 
     运行所用配方中确实写明的尺寸；新模型的默认尺寸视为未写明。
     """
-    if not isinstance(recipe, Shaped):
+    if not isinstance(recipe, ShapedRecipe):
         return recipe
-    sizes = recipe.sizes.unlike(recipe.usual_sizes)
     if recipe.start_from and version not in _FILLING:
         return recipe
+    sizes = recipe.sizes.unlike(recipe.usual_sizes)
     if recipe.start_from:
         # The others were the pretrained model's own, or it would not have been trained.
-        sizes = replace(Sizes(**cast(Any, sizes.dropouts)), attention=sizes.attention)
-    return cast(Recipe, replace(cast(Any, recipe), sizes=sizes))
+        sizes = replace(Sizes(**cast(Any, sizes.dropouts)), attention=recipe.sizes.attention)
+    return replace(recipe, sizes=sizes)
 
 
 def as_written_now(saved: Mapping[str, Any], recipe: object) -> Mapping[str, Any]:
@@ -73,14 +73,14 @@ def as_written_now(saved: Mapping[str, Any], recipe: object) -> Mapping[str, Any
     """
     sizes = saved.get("recipe", {}).get("sizes")
     known = saved.get("version") in _FILLING and isinstance(sizes, Mapping)
-    if not known or not isinstance(recipe, Shaped):
+    if not known or not isinstance(recipe, ShapedRecipe):
         return saved
-    usual = plain(recipe.usual_sizes)
+    usual, attention = plain(recipe.usual_sizes), sizes.get("attention", NONE)
     if recipe.start_from:
         # Of those that a pretrained model keeps nobody knows whether they were said.
-        own = {name: sizes.get(name, NONE) for name in (*DROPOUTS, "attention")}
+        own = {name: sizes.get(name, usual[name]) for name in DROPOUTS}
         said = {name: NONE if value == usual[name] else value for name, value in own.items()}
-        written = {**plain(recipe.sizes), **said}
+        written = {**plain(recipe.sizes), **said, "attention": attention}
     else:
-        written = {**usual, **sizes}
+        written = {**usual, **sizes, "attention": usual["attention"] if attention == NONE else attention}
     return {**saved, "recipe": {**saved["recipe"], "sizes": written}}

@@ -103,13 +103,14 @@ def read_recipe(default: Recipe, path: str | Path) -> Recipe:
         return _written_recipe(default, values, path)
     if not isinstance(values["recipe"], Mapping):
         raise UserError(f"{path}: expected a table named recipe, got {values['recipe']!r}")
+    if "version" in values:
+        check_version(path, values)
     if beside := sorted(values.keys() - {entry.name for entry in fields(RunDescription)}):
         raise UserError(
             f"{path}: {beside[0]} stands outside the table recipe and would be ignored; put it there"
         )
     if "version" not in values:
         return _written_recipe(default, values["recipe"], path)
-    check_version(path, values)
     return recipe_of(default, in_our_words(values), path)
 
 

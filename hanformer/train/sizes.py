@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, cast, runtime_checkable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from hanformer.config import ModelConfig
 from hanformer.errors import UserError
-from hanformer.mechanisms import Mechanism
+from hanformer.mechanisms import Mechanism, Softmax
 from hanformer.models.resizing import SIZES
 
 #: How a model learns, not what it is: a pretrained one takes them over.
@@ -69,8 +69,10 @@ class Sizes:
         max_positions: int,
         changes: Mapping[str, Any] | None = None,
     ) -> ModelConfig:
-        """A config of this shape, which is whole; `max_positions` are those that the task needs, `changes` further
-        fields of `ModelConfig`. 生成模型配置。"""
+        """A config of this shape; `max_positions` are those that the task needs, `changes` further fields of
+        `ModelConfig`. Raises UserError for sizes that are not whole. 生成模型配置。"""
+        if unsaid := [name for name in USUAL.said if name not in self.said]:
+            raise UserError(f"sizes: {', '.join(unsaid)} unsaid; take sizes.over(usual) for the usual ones")
         whole = {"max_positions": max_positions, **self.said, **(changes or {})}
         return ModelConfig(vocab_size=vocab_size, application=application, **whole)
 
@@ -93,6 +95,7 @@ USUAL = Sizes(
     intermediate_size=768,
     norm_place="pre",
     position="rotary",
+    attention=Softmax(),
     residual_attention=False,
     activation="relu",
     dropout=0.1,
@@ -102,31 +105,43 @@ USUAL = Sizes(
 )
 
 
-@runtime_checkable
-class Shaped(Protocol):
-    """A recipe of a Transformer: its sizes are for a new model, where it starts from none. 带模型尺寸的配方。"""
+#: What is usual for models that write.
+WIDER = Sizes(hidden_size=256, layers=4, attention_heads=4).over(USUAL)
 
-    @property
-    def start_from(self) -> str:
-        """The pretrained model; empty: from scratch."""
-        ...
 
-    @property
-    def sizes(self) -> Sizes:
-        """The sizes that are said."""
-        ...
+@dataclass(frozen=True)
+class ShapedRecipe:
+    """What recipes of Transformers have in common: a new model of some sizes, or a pretrained one, which has its own.
+
+    Transformer 配方的公共部分：按尺寸新建，或从预训练模型开始。
+    """
+
+    start_from: str = ""
+    sizes: Sizes = field(default_factory=Sizes)
 
     @property
     def usual_sizes(self) -> Sizes:
-        """The sizes of the task where nothing is said."""
-        ...
+        """The sizes of a new model where nothing is said. 本任务的默认尺寸。"""
+        return USUAL
+
+    @property
+    def shape(self) -> Sizes:
+        """The sizes of a new model: what is said, and what is usual. 新模型的尺寸。"""
+        return self.sizes.over(self.usual_sizes)
+
+    def check_start(self, config: ModelConfig) -> None:
+        """Raises UserError for sizes that the pretrained model, of this config, has not: they are for a new one.
+
+        检查所写尺寸与预训练模型是否一致。
+        """
+        check_kept(self.start_from, self.sizes.kept, config)
 
 
 def settled(recipe: Any) -> Any:
     """The recipe with the usual sizes of its new model where none are said; any other as it is. 补全新模型的尺寸。"""
-    if not isinstance(recipe, Shaped) or recipe.start_from:
+    if not isinstance(recipe, ShapedRecipe) or recipe.start_from:
         return recipe
-    return replace(cast(Any, recipe), sizes=recipe.sizes.over(recipe.usual_sizes))
+    return replace(recipe, sizes=recipe.shape)
 
 
 def check_kept(start_from: str, said: Mapping[str, Any], config: ModelConfig) -> None:

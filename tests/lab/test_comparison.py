@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import rmtree
@@ -251,6 +252,19 @@ def test_what_starts_from_something_prepared_is_checked_before_it_trains(tmp_pat
         comparison = read_comparison(written(tmp_path, text))
         run_comparison(comparison, places, run=commands, check=check, said=lambda text: None)
     assert [words[0] for words in commands.seen] == ["convert"]
+
+
+def test_a_report_that_could_not_be_drawn_is_told_before_any_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr("hanformer.lab.comparing.run_command", lambda *words: pytest.fail("it began"))
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    (tmp_path / "data" / "a set").mkdir()
+    text = TEXT.replace(" --set x=1", "")
+    command = ["compare", str(written(tmp_path, text)), "--data", str(tmp_path / "data")]
+    with pytest.raises(UserError, match="the lab draws with matplotlib"):
+        app([*command, "--out", str(tmp_path / "out")], standalone_mode=False)
 
 
 def test_what_prepares_is_checked_too(tmp_path: Path) -> None:

@@ -98,6 +98,8 @@ def test_a_report_that_could_not_be_written_is_told_before_the_experiment(
 
 def test_values_of_options_need_not_be_words(tmp_path: Path) -> None:
     assert "16 channels" in run_experiment("positions", tmp_path, {"size": 16, "distance": 9}).text()
+    report = run_experiment("rnn-gradients", tmp_path, {"kinds": ("lstm", "gru"), "steps": 3, "size": 4})
+    assert [row[0] for row in report.tables[0].rows] == ["lstm", "gru"]
 
 
 def test_data_are_for_experiments_that_read_them() -> None:

@@ -7,9 +7,9 @@ import pytest
 from hanformer.errors import UserError
 from hanformer.models import build
 from hanformer.tasks.freezing import freeze_lowest
-from hanformer.train.sizes import Sizes
+from hanformer.train.sizes import USUAL, Sizes
 
-SIZES = Sizes(hidden_size=16, layers=3, attention_heads=2, intermediate_size=16)
+SIZES = Sizes(hidden_size=16, layers=3, attention_heads=2, intermediate_size=16).over(USUAL)
 
 
 @pytest.mark.parametrize("layers", [0, 1, 3])

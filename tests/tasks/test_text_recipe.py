@@ -29,7 +29,7 @@ from hanformer.tasks.text_recipe import (
 from hanformer.text.pieces import train_pieces
 from hanformer.text.vocabulary import Vocabulary
 from hanformer.text.wordpiece import WordPieceTokenizer
-from hanformer.train.sizes import USUAL
+from hanformer.train.sizes import USUAL, Sizes
 from tests.harness import random_model, tiny_config
 from tests.similarity.tiny import tiny_encoder
 
@@ -135,6 +135,11 @@ def test_what_is_usual_for_new_models_counts_beside_a_pretrained_one_where_it_is
     assert make_transformer(said, TOKENIZER, "encoder", ()).config.dropout == USUAL.dropout
     with pytest.raises(UserError, match=f"layers={USUAL.layers} would be of a new one"):
         make_transformer(start.changed({"layers": str(USUAL.layers)}), TOKENIZER, "encoder", ())
+
+
+def test_sizes_that_are_not_whole_make_no_config() -> None:
+    with pytest.raises(UserError, match="sizes: hidden_size, attention_heads, .* unsaid; take sizes.over"):
+        Sizes(layers=2).config(100, "encoder", 512)
 
 
 @pytest.mark.parametrize("recipe", [TextRecipe(), Seq2SeqRecipe(), PretrainRecipe(), ChatRecipe()])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import tomllib
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from hanformer.errors import UserError
 from hanformer.mechanisms import Local, Softmax
@@ -115,7 +117,9 @@ def test_what_is_said_beside_a_pretrained_model_is_written_and_no_more(tmp_path:
 
 
 def test_usual_sizes_that_an_older_version_wrote_beside_a_pretrained_model_are_unsaid(tmp_path: Path) -> None:
-    filled = TextRecipe(start_from="tiny", sizes=Sizes(dropout=0.4, layers=9).over(USUAL))
+    filled = TextRecipe(
+        start_from="tiny", sizes=replace(Sizes(dropout=0.4, layers=9).over(USUAL), attention=None)
+    )
     write_description(tmp_path, RunDescription("t", "d", filled, version=3))
     found = read_recipe(TextRecipe(), tmp_path / "run.toml")
     assert found == TextRecipe(start_from="tiny", sizes=Sizes(dropout=0.4))
@@ -152,7 +156,10 @@ def test_sizes_of_a_recipe_file_are_said(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ('start_from = "tiny"\n[recipe]\nvalid = 3\n', "start_from stands outside the table recipe"),
-        ("version = 99\n[recipe]\nvalid = 3\n", "expected a run of version 1 or 2 or 3 or 4, got 99"),
+        (
+            "version = 99\nnew = 1\n[recipe]\nvalid = 3\n",
+            "expected a run of version 1 or 2 or 3 or 4, got 99",
+        ),
         ("recipe = 3\n", "expected a table named recipe, got 3"),
         ("[recipe.sizes]\nposition = 3\n", "sizes.position: expected a word, got 3"),
         (
@@ -168,6 +175,49 @@ def test_recipes_that_would_be_half_read_are_refused(tmp_path: Path, text: str, 
         read_recipe(TextRecipe(), file)
     file.write_text("[recipe]\nvalid = 3\n", encoding="utf-8")
     assert read_recipe(TextRecipe(), file).valid == 3
+
+
+@pytest.mark.parametrize("version", [2, 3, 4])
+@pytest.mark.parametrize("now", [None, Softmax()])
+@pytest.mark.parametrize("then", [None, Softmax()])
+def test_softmax_of_a_new_model_is_the_same_said_or_not(
+    tmp_path: Path, then: Softmax | None, now: Softmax | None, version: int
+) -> None:
+    began, goes_on = (TextRecipe(sizes=Sizes(attention=said)) for said in (then, now))
+    write_description(tmp_path, RunDescription("t", "d", began, version=version))
+    if version == 3:
+        file = tmp_path / "run.toml"
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values["recipe"]["sizes"]["attention"] = "none" if then is None else {"name": "softmax"}
+        file.write_text(tomli_w.dumps(values), encoding="utf-8")
+    check_folder(tmp_path, read_description(tmp_path), RunDescription("t", "d", goes_on), resume=True)
+    with pytest.raises(UserError, match="attention"):
+        other = TextRecipe(sizes=Sizes(attention=Local(3)))
+        check_folder(tmp_path, read_description(tmp_path), RunDescription("t", "d", other), resume=True)
+
+
+def test_a_size_that_an_older_version_had_not_was_as_usual(tmp_path: Path) -> None:
+    write_description(tmp_path, RunDescription("t", "d", TextRecipe(), version=3))
+    values = read_description(tmp_path)
+    del values["recipe"]["sizes"]["initial_deviation"]
+    check_folder(tmp_path, values, RunDescription("t", "d", TextRecipe()), resume=True)
+    with pytest.raises(UserError, match=r"initial_deviation 0\.05 there, 0\.2 now"):
+        other = TextRecipe(sizes=Sizes(initial_deviation=0.2))
+        check_folder(tmp_path, values, RunDescription("t", "d", other), resume=True)
+
+
+def test_choices_come_before_their_details(tmp_path: Path) -> None:
+    write_description(tmp_path, RunDescription("t", "d", TextRecipe()))
+    sizes = Sizes(hidden_size=8, layers=1, attention_heads=1, intermediate_size=8)
+    other = RunDescription("t", "d", TextRecipe(sizes=sizes, valid=3))
+    with pytest.raises(UserError, match=r"choices \(recipe\.valid 1000 there, 3 now; recipe\.sizes"):
+        check_folder(tmp_path, read_description(tmp_path), other, resume=True)
+
+
+def test_a_run_toml_that_cannot_be_opened_is_not_called_incomplete(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").mkdir()
+    with pytest.raises(UserError, match=r"run\.toml: cannot be read \([^)]*\)$"):
+        read_description(tmp_path)
 
 
 def test_a_run_that_lost_its_sizes_is_told_so(tmp_path: Path) -> None:

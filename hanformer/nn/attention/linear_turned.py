@@ -139,10 +139,10 @@ def features_of(config: ModelConfig) -> int:
             "attention: double_softmax normalises each feature over the whole row, which turned features would undo; "
             "take rotates=inputs"
         )
-    if record.features == "cosine" and not size % 2:
+    if record.features == "cosine":
         raise UserError(
             f"attention: cosine has a feature beside the {size} of a head, and positions turn pairs of them; take "
             "other features, or rotates=inputs"
         )
-    counts = {"elu": size, "cosine": size + 1, "taylor": math.comb(size + record.order, record.order)}
+    counts = {"elu": size, "taylor": math.comb(size + record.order, record.order)}
     return counts[record.features]

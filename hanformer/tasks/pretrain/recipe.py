@@ -9,7 +9,7 @@ from hanformer.errors import UserError
 from hanformer.tasks.stop_head import StopOptions
 from hanformer.tasks.text_recipe import TextRecipe, VocabularyOptions
 from hanformer.train.options import TrainOptions
-from hanformer.train.sizes import USUAL, Sizes, check_kept
+from hanformer.train.sizes import WIDER, Sizes, check_kept
 from hanformer.train.tricks import tricks_named
 
 #: Objective -> the application that the model is built for.
@@ -120,8 +120,7 @@ class PretrainRecipe(TextRecipe):
     @property
     def usual_sizes(self) -> Sizes:
         """As of every task on text, but of four wider layers with GELU. 默认尺寸：四层，GELU。"""
-        wider = Sizes(hidden_size=256, layers=4, attention_heads=4, intermediate_size=1024, activation="gelu")
-        return wider.over(USUAL)
+        return Sizes(intermediate_size=1024, activation="gelu").over(WIDER)
 
     def check_start(self, config: ModelConfig) -> None:
         """As every recipe's, and for the width of the embedding."""

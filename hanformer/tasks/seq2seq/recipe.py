@@ -9,7 +9,7 @@ from hanformer.tasks.seq2seq.pairs import PairColumns
 from hanformer.tasks.stop_head import StopOptions
 from hanformer.tasks.text_recipe import TextRecipe, VocabularyOptions
 from hanformer.train.options import TrainOptions
-from hanformer.train.sizes import USUAL, Sizes
+from hanformer.train.sizes import WIDER, Sizes
 from hanformer.train.tricks import tricks_named
 from hanformer.train.tricks.replacement import POOLS, Replacement
 
@@ -73,7 +73,7 @@ class Seq2SeqRecipe(TextRecipe):
     @property
     def usual_sizes(self) -> Sizes:
         """As of every task on text, but of four wider layers. 默认尺寸：四层，更宽。"""
-        return Sizes(hidden_size=256, layers=4, attention_heads=4).over(USUAL)
+        return WIDER
 
     def __post_init__(self) -> None:
         super().__post_init__()

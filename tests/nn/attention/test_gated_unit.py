@@ -200,6 +200,20 @@ def test_weights_beyond_float16(automatic: bool) -> None:
     torch.testing.assert_close(last.double(), expected[6:], rtol=0.02, atol=0.01 * largest)
 
 
+def test_a_gate_brings_back_what_float16_could_not_hold() -> None:
+    """What is mixed is beyond 65,504, and what comes through the gate is not."""
+    unit = attention_of(config_of(position="none", biases="none")).half().eval()
+    assert isinstance(unit, GatedUnitAttention)
+    torch.nn.init.constant_(unit.gate.weight, 1e-4)
+    mixed = torch.full((3, unit.gate.out_features), 1e6)
+    hidden = torch.randn(3, unit.gate.in_features).half()
+    with torch.no_grad():
+        found = unit._gated(hidden, mixed)
+        exact = unit.double()._gated(hidden.double(), mixed.double())
+    assert found.dtype == torch.float16 and 0 < exact.abs().max() < 65504
+    torch.testing.assert_close(found.double(), exact, rtol=0.05, atol=0.02 * float(exact.abs().max()))
+
+
 def test_softmax_plus_is_softmax_at_512_keys_and_flatter_below() -> None:
     logits = torch.randn(512, dtype=torch.float64)
     torch.testing.assert_close(softmax_plus(logits), logits.softmax(-1), **EXACT)

@@ -300,7 +300,7 @@ def test_rows_of_another_length_are_judged(tmp_path: Path) -> None:
     found = open_service(tmp_path / "extended", replace(PLAIN, length=64)).evaluate(str(text))
     assert "1 rows" in found.text and math.isfinite(found.figures["loss"])
     with pytest.raises(UserError, match="hierarchical_positions"):
-        replace(sizes, position="rotary", hierarchical_positions=0.4).config(100, "lm", 16)
+        replace(recipe.shape, position="rotary", hierarchical_positions=0.4).config(100, "lm", 16)
 
 
 @pytest.mark.parametrize(
