@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -78,12 +78,14 @@ def _check(words: Sequence[str]) -> None:
     from hanformer.cli.command import read_command
     from hanformer.cli.training import Training
     from hanformer.models.checkpoint import open_checkpoint
+    from hanformer.train.sizes import ShapedRecipe
     from hanformer.weights.embedded import is_embedded
 
     asked = read_command(app, words)
-    if isinstance(asked, Training):
-        recipe: Any = asked.choose()
-        start = getattr(recipe, "start_from", "")
-        # What is prepared first is not there yet.
-        if start and (is_embedded(start) or Path(start).exists()):
-            recipe.check_start(open_checkpoint(start).config({}))
+    recipe = asked.choose() if isinstance(asked, Training) else None
+    if not isinstance(recipe, ShapedRecipe) or not recipe.start_from:
+        return
+    start = recipe.start_from
+    # What is prepared first is not there yet.
+    if is_embedded(start) or Path(start).exists():
+        recipe.check_start(open_checkpoint(start).config({}))

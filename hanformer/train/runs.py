@@ -174,12 +174,14 @@ def _differences(name: str, saved: object, wanted: object) -> list[str]:
         return [
             line for key in known for line in _differences(f"{name}{key}.", saved.get(key), wanted.get(key))
         ]
-    if saved is None and name == "recipe.sizes.":
-        return [f"{name.rstrip('.')} is missing there"]
     # Older versions had no such choice: it was off.
     off = isinstance(wanted, Mapping) and any(wanted.get(key) == value for key, value in _OFF.items())
     unsaid = saved is None and (off or wanted in (NONE, False, 0, ""))
-    return [] if saved == wanted or unsaid else [f"{name.rstrip('.')} {saved} there, {wanted} now"]
+    if saved == wanted or unsaid:
+        return []
+    if saved is None and isinstance(wanted, Mapping):
+        return [f"{name.rstrip('.')} is missing there"]
+    return [f"{name.rstrip('.')} {saved} there, {wanted} now"]
 
 
 def run_of(path: str | Path) -> Path:

@@ -56,7 +56,7 @@ def test_choices_that_did_not_exist_were_off(tmp_path: Path) -> None:
         (Recipe(width=9), "recipe.width 8 there, 9 now"),
         (Recipe(limit=5), "recipe.limit None there, 5 now"),
         (Recipe(shared=True), "recipe.shared None there, True now"),
-        (Recipe(stop=Stop("monotonic")), "recipe.stop None there"),
+        (Recipe(stop=Stop("monotonic")), "recipe.stop is missing there"),
     ],
 )
 def test_what_changes_the_weights_is_refused(tmp_path: Path, recipe: Recipe, name: str) -> None:

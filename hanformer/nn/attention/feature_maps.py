@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Callable
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -188,17 +189,21 @@ class Positive(FeatureMap):
 
     Performer 的正随机特征，内积的期望为 e^(q·k)。
 
-    `projection` [m, D] holds the ω; `scale` multiplies q·k. Nothing is subtracted that depends on other tokens, so
+    `projection` [m, D] holds the ω; `scale` multiplies q·k; `alike` gives features that are mixed later one number for
+    what is moved (below). Nothing is subtracted that depends on other tokens, so
     nothing can leak from the future: since ω·x − |x|²/2 ≤ |ω|²/2, keys are bounded by moving the half squares of
     ω, less their mean, to the queries, where each token's largest exponent is taken off. Exponents of keys are cut off
     below -60, where a row of huge keys would have no features left at all. Features are computed as powers of two.
     Source: Choromanski et al. 2020, arXiv 2009.14794; kexue.fm/archives/7921; the bound is ours.
     """
 
-    def __init__(self, projection: Tensor, scale: float) -> None:
+    def __init__(
+        self, projection: Tensor, scale: float, alike: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         self.projection, self.root = projection, math.sqrt(scale)
-        #: (|ω_l|² − D) / 2: [m].
-        self.moved = (projection.square().sum(-1) - projection.shape[-1]) / 2
+        moved = (projection.square().sum(-1) - projection.shape[-1]) / 2
+        #: (|ω_l|² − D) / 2, or what `alike` makes of them: [m].
+        self.moved = moved if alike is None else alike(moved)
 
     def exponents(self, x: Tensor) -> Tensor:
         """ω_l·x − |x|²/2, [..., m], x times √scale."""

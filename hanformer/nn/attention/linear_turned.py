@@ -116,12 +116,15 @@ class TurnedPerformerAttention(PerformerAttention, TurnedLinearAttention):
     def feature_map(self) -> FeatureMap:
         """As a Performer's, but that what is moved from keys to queries is one for both features of a pair: a turn
         mixes them, and no other factors would cancel. 同一对特征须共用同一缩放，旋转后才能抵消。"""
-        found = super().feature_map()
-        if isinstance(found, Positive):
-            halves = self.rotate is rotate_halves
-            moved = found.moved.unflatten(0, (2, -1) if halves else (-1, 2))
-            found.moved = moved.amax(-2 if halves else -1, keepdim=True).expand_as(moved).flatten()
-        return found
+        if self.record.kernel != "softmax":
+            return super().feature_map()
+        return Positive(self.projection, self.scale, self._largest_of_pairs)
+
+    def _largest_of_pairs(self, moved: Tensor) -> Tensor:
+        """[m] to [m]: of both features that a turn mixes the larger number."""
+        halves = self.rotate is rotate_halves
+        pairs = moved.unflatten(0, (2, -1) if halves else (-1, 2))
+        return pairs.amax(0 if halves else -1, keepdim=True).expand_as(pairs).flatten()
 
 
 def features_of(config: ModelConfig) -> int:
